@@ -1,0 +1,80 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"slipway/builder"
+	"slipway/store"
+	"slipway/store/fault"
+)
+
+// tidyTime bounds the cleaning up after a deploy, which nothing may interrupt.
+const tidyTime = time.Minute
+
+// endState is how a release ends that does not go live.
+func (d *deploy) endState(ctx context.Context) store.State {
+	if ctx.Err() != nil {
+		return store.Cancelled
+	}
+	return store.FailedState
+}
+
+// abandon takes back what prepare did, whatever ctx says; the release ends as
+// failed, or as cancelled where somebody ended it.
+func (d *deploy) abandon(ctx context.Context, why error) {
+	outcome := "it failed"
+	defer func() { d.ticket.leave(outcome) }()
+	if !d.begun {
+		outcome = ""
+		return
+	}
+	state := d.endState(ctx)
+	if state == store.Cancelled {
+		outcome = "it was cancelled"
+	}
+	d.s.metrics.ended(d.reason, state, d.steps)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
+	defer cancel()
+	if d.reason != store.Push {
+		d.progress.SetPusher(nil) // the command says it itself
+	}
+	d.progress.Fail(why)
+	if err := d.takeBack(ctx, state, why); err != nil {
+		d.s.o.Log.Error().Err(err).Str("app", d.ae.App().String()).Str("env", d.ae.Env().String()).
+			Int("release", d.rel.Number).Msg("cannot clean up after a deploy; the next deploy or start will")
+	}
+}
+
+// takeBack removes what there is of the release and ends it. The journal's
+// entry stays open where something is left: it is settled by who comes next.
+func (d *deploy) takeBack(ctx context.Context, state store.State, why error) error {
+	err := fault.Hit("abandon.start")
+	if err == nil && d.target != nil {
+		err = d.target.Discard(ctx, builder.Ref{AppEnv: d.ae, Number: d.rel.Number})
+	}
+	d.rel.Steps = maps.Clone(d.steps)
+	err = errors.Join(err, d.s.o.Store.UpdateRelease(ctx, d.rel),
+		d.s.o.Store.EndRelease(ctx, d.ae, d.rel.Number, state, builder.Clean(why.Error())), d.closeLog())
+	if d.rotate != "" {
+		d.s.settleRotation(ctx, d.ae)
+	}
+	if err != nil {
+		return err
+	}
+	return d.reach(ctx, "abandon.journal", store.Ended)
+}
+
+func (d *deploy) closeLog() error {
+	d.progress.Tee(nil)
+	if d.feed != nil {
+		d.feed.end()
+		d.s.closeFeed(d.ae, d.feed)
+	}
+	if d.log == nil {
+		return nil
+	}
+	return d.log.Close()
+}

@@ -1,0 +1,188 @@
+package hooks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"slipway/builder"
+	"slipway/config"
+	"slipway/hooks/submodule"
+	"slipway/hooks/tree"
+	"slipway/store"
+	"slipway/store/fault"
+)
+
+// takeOver uses the build of another release.
+func (d *deploy) takeOver() error {
+	d.app = &config.AppFile{}
+	if err := json.Unmarshal(d.reuse.App, d.app); err != nil {
+		return fmt.Errorf("read the settings of release %d: %w", d.reuse.Number, err)
+	}
+	d.rel.Build = d.reuse.Build
+	return d.checkServices()
+}
+
+// makeTree resolves the plan, checks the whole tree and lays it into the
+// target.
+func (d *deploy) makeTree(ctx context.Context) error {
+	app := tree.Part{Dir: d.repo().dir, Env: d.quarantine, Commit: d.commit}
+	if err := fault.Hit("app.read"); err != nil {
+		return err
+	}
+	if err := d.readApp(ctx, app); err != nil {
+		return err
+	}
+	if err := fault.Hit("plan.resolve"); err != nil {
+		return err
+	}
+	resolved, err := d.resolve(ctx)
+	if err != nil {
+		return err
+	}
+	defer resolved.Close()
+	d.rel.Plan = resolved.Plan
+	if d.plan != nil && !samePlan(*d.plan, resolved.Plan) {
+		return errors.New("the plan differs from the one to be deployed")
+	}
+	if !d.options.dryRun {
+		if err := d.reach(ctx, "plan.journal", store.Planned); err != nil {
+			return err
+		}
+	}
+
+	took := d.step("tree", "checking the tree")
+	parts := []tree.Part{app}
+	for _, l := range resolved.Repos {
+		parts = append(parts, tree.Part{Path: l.Path, Dir: l.Dir, Commit: l.Commit})
+	}
+	if err := fault.Hit("tree.read"); err != nil {
+		took()
+		return err
+	}
+	lim := d.cfg.Limits
+	d.manifest, err = tree.Read(ctx, parts, resolved.Plan.Skipped, tree.Limits{
+		Bytes: lim.TreeBytes, Files: lim.TreeFiles, Blob: lim.BlobBytes, PathBytes: lim.PathBytes,
+		Links: lim.Links, LFS: d.app.Build.LFS,
+	})
+	if err != nil {
+		took()
+		return err
+	}
+	d.rel.Tree = d.manifest.Info()
+	if d.treeID != "" && d.treeID != d.rel.Tree.ID {
+		took()
+		return errors.New("the tree differs from the one that was to be promoted")
+	}
+	text := d.treeText()
+	if d.options.dryRun {
+		took()
+		d.progress.Step("Tree", text, -1)
+		return nil
+	}
+	if err := d.reach(ctx, "tree.journal", store.Staging); err != nil {
+		took()
+		return err
+	}
+	dir, err := d.target.Place(ctx, builder.Ref{AppEnv: d.ae, Number: d.rel.Number})
+	if err == nil {
+		err = fault.Hit("tree.place")
+	}
+	if err == nil {
+		err = tree.Write(ctx, d.manifest, parts, dir, treeWorkers)
+	}
+	if err == nil {
+		err = fault.Hit("tree.write")
+	}
+	t := took()
+	if err != nil {
+		return err
+	}
+	d.progress.Step("Tree", text, t)
+	if err := fault.Hit("tree.keep"); err != nil {
+		return err
+	}
+	return d.s.keepManifest(d.manifest)
+}
+
+// treeWorkers is how many files git writes side by side.
+const treeWorkers = 4
+
+func samePlan(a, b store.Plan) bool {
+	return a.Commit == b.Commit && slices.EqualFunc(a.Modules, b.Modules, func(x, y store.Module) bool {
+		return x.Path == y.Path && x.Commit == y.Commit
+	})
+}
+
+// readApp reads what the app says about itself, and refuses a postinstall that
+// could not run.
+func (d *deploy) readApp(ctx context.Context, app tree.Part) error {
+	toml, _, err := tree.File(ctx, app, "slipway.toml", maxAppFile)
+	if err != nil {
+		return err
+	}
+	procfile, _, err := tree.File(ctx, app, "Procfile", maxAppFile)
+	if err != nil {
+		return err
+	}
+	if d.app, err = config.ParseAppFile(toml, procfile); err != nil {
+		return err
+	}
+	if d.rel.App, err = json.Marshal(d.app); err != nil {
+		return err
+	}
+	if err := d.checkServices(); err != nil {
+		return err
+	}
+	if d.app.Build.Postinstall == "" {
+		head, mode, err := tree.Head(ctx, app, "postinstall", postinstallHead)
+		if err != nil {
+			return err
+		}
+		if mode != "" {
+			d.postinstall = true
+			return builder.CheckPostinstall(mode, head)
+		}
+	}
+	return nil
+}
+
+const (
+	maxAppFile      = 1 << 20 // bytes of slipway.toml and of Procfile
+	postinstallHead = 4 << 10 // bytes of postinstall that are looked at
+)
+
+// resolve makes the plan and fetches what is missing.
+func (d *deploy) resolve(ctx context.Context) (submodule.Result, error) {
+	base, err := d.base(ctx)
+	if err != nil {
+		return submodule.Result{}, err
+	}
+	took := d.step("plan", "fetching submodules")
+	resolved, err := d.s.o.Resolver.Resolve(ctx, submodule.Request{
+		AppEnv: d.ae, Repo: submodule.Repo{Dir: d.repo().dir, Env: d.quarantine}, Commit: d.commit,
+		Upstream: base, Skip: d.app.Submodules.Skip, NoCache: d.options.noCache,
+	})
+	took()
+	showPlan(d.progress, resolved, d.live, d.options.dryRun)
+	return resolved, err
+}
+
+// base is the URL that relative submodule URLs are resolved against: the
+// admin's word before the developer's.
+func (d *deploy) base(ctx context.Context) (config.SourceURL, error) {
+	if a := d.cfg.Apps[d.ae.App()]; a != nil && !a.Upstream.IsZero() {
+		return a.Upstream, nil
+	}
+	if !d.options.upstream.IsZero() {
+		d.upstream = d.options.upstream
+		return d.upstream, nil
+	}
+	row, err := d.s.o.Store.App(ctx, d.ae.App())
+	if err != nil || row == nil || row.Upstream == "" {
+		return config.SourceURL{}, err
+	}
+	return config.ParseSourceURL(row.Upstream)
+}

@@ -1,0 +1,155 @@
+package hooks
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"slipway/config"
+	"slipway/store/fault"
+	"slipway/store/git"
+)
+
+// refLock is git update-ref with a transaction prepared: the refs are locked
+// and their old values proved. Its end without a commit is an abort.
+type refLock struct {
+	in   io.WriteCloser
+	out  *bufio.Reader
+	wait func() error
+	dirs []string // to be synced after the commit
+	held []string // the lock files, once they are ours
+	open bool
+}
+
+// lockRefs prepares what the deploy moves; a deploy that moves nothing gets a
+// lock whose commit does nothing.
+func (d *deploy) lockRefs(ctx context.Context) (*refLock, error) {
+	if err := fault.Hit("refs.prepare"); err != nil {
+		return nil, err
+	}
+	if d.old == d.commit && len(d.tags) == 0 {
+		return &refLock{}, nil
+	}
+	repo := d.s.o.Store.RepoPath(d.ae.App())
+	space := "refs/namespaces/" + d.ae.Env().String() + "/"
+	var script strings.Builder
+	script.WriteString("start\n")
+	l := &refLock{open: true, dirs: []string{filepath.Join(repo, "objects", "pack")}}
+	for _, u := range append([]update{{d.old, d.commit, d.ref}}, d.tags...) {
+		fmt.Fprintf(&script, "update %s%s %s %s\n", space, u.ref, u.new, u.old)
+		l.dirs = append(l.dirs, filepath.Dir(filepath.Join(repo, space, u.ref)))
+	}
+	script.WriteString("prepare\n")
+
+	var said strings.Builder
+	c := git.Cmd{Dir: repo, Args: []git.Opt{"update-ref", "--stdin"}, Files: d.s.lockFiles()}
+	cmd := c.Command(ctx)
+	cmd.Stderr = &said
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	l.in, l.out = in, bufio.NewReader(out)
+	l.wait = func() error { return c.Explain(ctx, cmd.Wait(), said.String()) }
+	_, err = io.WriteString(in, script.String())
+	for _, want := range []string{"start: ok\n", "prepare: ok\n"} {
+		if err == nil {
+			err = l.expect(want)
+		}
+	}
+	if err == nil {
+		for _, u := range append([]update{{ref: d.ref}}, d.tags...) {
+			l.held = append(l.held, filepath.Join(repo, space, u.ref)+".lock")
+		}
+		err = fault.Hit("refs.locked")
+	}
+	if err != nil {
+		if ended := l.close(); ended != nil {
+			err = ended
+		}
+		return nil, &config.Error{Err: fmt.Errorf("lock %s: %w", d.ref, err), Hint: "git fetch deploy, then push again"}
+	}
+	return l, nil
+}
+
+func (l *refLock) expect(want string) error {
+	line, err := l.out.ReadString('\n')
+	if err == nil && line != want {
+		err = fmt.Errorf("git update-ref answers %q, not %q", line, want)
+	}
+	return err
+}
+
+// commit renames the locked refs into place, durably.
+func (l *refLock) commit() error {
+	if !l.open {
+		return nil
+	}
+	err := fault.Hit("refs.commit")
+	if err == nil {
+		_, err = io.WriteString(l.in, "commit\n")
+	}
+	if err == nil {
+		err = l.expect("commit: ok\n")
+	}
+	if ended := l.close(); ended != nil {
+		return ended
+	}
+	if err != nil {
+		return err
+	}
+	if err := fault.Hit("refs.moved"); err != nil {
+		return err
+	}
+	for _, dir := range l.dirs {
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends git, which gives up what was not committed.
+func (l *refLock) close() error {
+	if !l.open {
+		return nil
+	}
+	l.open = false
+	l.in.Close() // an error shows in how git ends
+	err := l.wait()
+	if git.ExitStatus(err) != -1 {
+		return err
+	}
+	// A signal has ended it, and if that was SIGKILL its locks are still there.
+	for _, path := range l.held {
+		if gone := os.Remove(path); gone != nil && !errors.Is(gone, os.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
+}
+
+// syncDir makes the entries of a directory durable; one that is not there has
+// none.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
