@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"slipway/config"
 	"slipway/hooks/submodule"
@@ -75,7 +76,18 @@ func (v *PlanView) fill(res submodule.Result) {
 		}
 		v.Modules = append(v.Modules, m)
 	}
+	// What changed comes first; the rest stays in the order of paths.
+	slices.SortStableFunc(v.Modules, func(a, b PlannedModule) int {
+		return unchanged(a) - unchanged(b)
+	})
 	v.Removed = removedModules(res, v.Live)
+}
+
+func unchanged(m PlannedModule) int {
+	if m.Error == "" && m.Live == m.Commit {
+		return 1
+	}
+	return 0
 }
 
 // record is a release's manifest, as it lies beside it on the target.
