@@ -137,9 +137,9 @@ took() { # WHAT WHO COMMAND...: keeps the seconds
 	echo "$what $who $(awk "BEGIN { printf \"%.3f\", $to - $from }")" | tee -a "$results"
 }
 clone() { git clone -q --recurse-submodules -j8 "$base/app.git" "$1"; }
-deploy() { git -C "$dir/work" -c "core.sshCommand=$(git config --global core.sshCommand)" push "$remote" HEAD:main; }
+deploy() { git -C "$dir/app" -c "core.sshCommand=$(git config --global core.sshCommand)" push "$remote" HEAD:main; }
 dokku() { # after the push to a bare repository
-	git -C "$dir/work" push -q "$dir/bare.git" HEAD:main
+	git -C "$dir/app" push -q "$dir/bare.git" HEAD:main
 	rm -rf "$dir/tree"
 	git -C "$dir/bare.git" worktree prune
 	git -C "$dir/bare.git" worktree add -q --force --detach "$dir/tree" main
@@ -148,7 +148,7 @@ dokku() { # after the push to a bare repository
 	find "$dir/tree" -name .git -prune -exec rm -rf {} +
 }
 floor() {
-	git -C "$dir/work" push -q "$dir/bare2.git" HEAD:main
+	git -C "$dir/app" push -q "$dir/bare2.git" HEAD:main
 	rm -rf "$dir/copy"
 	cp -a "$dir/plain" "$dir/copy"
 }
@@ -157,35 +157,35 @@ export dir base remote
 
 for round in $(seq "$ROUNDS"); do
 	echo "round $round"
-	rm -rf "$dir"/work "$dir"/tree "$dir"/copy "$dir"/plain "$dir"/bare.git "$dir"/bare2.git "$dir"/fresh
+	rm -rf "$dir"/app "$dir"/tree "$dir"/copy "$dir"/plain "$dir"/bare.git "$dir"/bare2.git "$dir"/fresh
 	serve
 	export remote
 	took cold clone bash -c "clone $dir/fresh"
-	mv "$dir/fresh" "$dir/work"
+	mv "$dir/fresh" "$dir/app"
 	(unset GIT_SSH_COMMAND; took cold slipway bash -c deploy)
 	git init -q --bare "$dir/bare.git"
 	git init -q --bare "$dir/bare2.git"
-	git -C "$dir/work" push -q "$dir/bare.git" HEAD:main
-	git -C "$dir/work" push -q "$dir/bare2.git" HEAD:main
-	cp -a "$dir/work" "$dir/plain"
+	git -C "$dir/app" push -q "$dir/bare.git" HEAD:main
+	git -C "$dir/app" push -q "$dir/bare2.git" HEAD:main
+	cp -a "$dir/app" "$dir/plain"
 	find "$dir/plain" -name .git -prune -exec rm -rf {} +
 
-	echo changed >>"$dir/work/d00/e00/f00000.txt"
-	git -C "$dir/work" commit -qam "One file"
+	echo changed >>"$dir/app/d00/e00/f00000.txt"
+	git -C "$dir/app" commit -qam "One file"
 	(unset GIT_SSH_COMMAND; took one-file slipway bash -c deploy)
 	took one-file dokku bash -c dokku
 	took one-file floor bash -c floor
 
-	libs=$dir/work/vendor/lib2
+	libs=$dir/app/vendor/lib2
 	git -C "$libs" fetch -q origin
 	echo changed >>"$libs/d00/e00/f00000.txt"
 	git -C "$libs" commit -qam "One file of a library"
 	git -C "$libs" push -q "$dir/source/lib2.git" HEAD:refs/heads/round$round
-	git -C "$dir/work" commit -qam "One submodule"
+	git -C "$dir/app" commit -qam "One submodule"
 	(unset GIT_SSH_COMMAND; took one-module slipway bash -c deploy)
 	took one-module dokku bash -c dokku
 
-	git -C "$dir/work" commit -q --allow-empty -m "A message"
+	git -C "$dir/app" commit -q --allow-empty -m "A message"
 	(unset GIT_SSH_COMMAND; took message slipway bash -c deploy)
 	grep -a "Tree " "$dir/err" | tail -n 1 || true
 	took message copy bash -c 'rm -rf $dir/copy2; cp -a $dir/plain $dir/copy2'
