@@ -166,7 +166,13 @@ func (ch *channel) terminal(payload []byte) bool {
 		Columns, Rows, Width, Height uint32
 		Modes                        string
 	}
-	if ch.started || ch.tty != nil || gossh.Unmarshal(payload, &pty) != nil || !termName.MatchString(pty.Term) {
+	if ch.started || ch.tty != nil || gossh.Unmarshal(payload, &pty) != nil {
+		return false
+	}
+	if pty.Term == "" {
+		pty.Term = "dumb" // what ssh -tt has to say where TERM is not set
+	}
+	if !termName.MatchString(pty.Term) {
 		return false
 	}
 	ch.tty = &terminal{
