@@ -3,6 +3,8 @@ package config
 import (
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // Server is server.toml, read and checked, every default filled in and every
@@ -22,7 +24,11 @@ type Server struct {
 type SSH struct {
 	Listen  string // host:port, default ":2222"
 	Address string // what hints name, such as deploy@ship.corp:2222; "" lets the server work it out
-	UserCA  string // path of the public keys whose user certificates are taken, or ""
+	UserCA  string // path of a file of public keys, or ""
+
+	// Authorities are the keys in UserCA: who has a user certificate of one
+	// of them may call as the principal that it names.
+	Authorities []ssh.PublicKey
 }
 
 // Web is [web].

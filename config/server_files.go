@@ -145,23 +145,47 @@ func checkCA(path string, data []byte, _ fs.FileMode) (text, hint string) {
 	return "", ""
 }
 
-func checkPublicKeys(path string, data []byte, _ fs.FileMode) (text, hint string) {
-	found := false
+// keyLine is one line of a file of public keys: a key, or what is wrong.
+type keyLine struct {
+	number int
+	key    ssh.PublicKey
+	err    error
+}
+
+// keyLines reads lines as in a .pub file; empty ones and remarks are left out.
+func keyLines(data []byte) []keyLine {
+	var all []keyLine
 	for i, line := range strings.Split(string(data), "\n") {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
 		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
-		if err != nil {
-			return fmt.Sprintf("%s:%d is not an ssh public key", printable(path), i+1), "the .pub file of the CA, one key a line"
-		}
-		if _, ok := key.(*ssh.Certificate); ok {
-			return fmt.Sprintf("%s:%d is a certificate, not a key", printable(path), i+1), "the .pub file of the CA"
-		}
-		found = true
+		all = append(all, keyLine{i + 1, key, err})
 	}
-	if !found {
+	return all
+}
+
+// checkPublicKeys wants a file of authorities. Whoever can write to it can let
+// himself in.
+func checkPublicKeys(path string, data []byte, mode fs.FileMode) (text, hint string) {
+	lines := keyLines(data)
+	if len(lines) == 0 {
 		return printable(path) + " has no key in it", "the .pub file of the CA, one key a line"
+	}
+	for _, l := range lines {
+		where := fmt.Sprintf("%s:%d", printable(path), l.number)
+		if l.err != nil {
+			return where + " is not an ssh public key", "the .pub file of the CA, one key a line"
+		}
+		if _, ok := l.key.(*ssh.Certificate); ok {
+			return where + " is a certificate, not a key", "the .pub file of the CA"
+		}
+		if err := CheckPublicKey(l.key); err != nil {
+			return where + ": " + err.Error(), Hint(err)
+		}
+	}
+	if mode&0o022 != 0 {
+		return fmt.Sprintf("%s has mode %04o: others may change it", printable(path), mode), "chmod go-w " + shellWord(path)
 	}
 	return "", ""
 }

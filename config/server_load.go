@@ -74,7 +74,7 @@ func readServerFile(path string) (_ []byte, mode fs.FileMode, err error) {
 }
 
 // builtIn lists what this version can do of all that server.toml can ask for.
-func builtIn() []string { return []string{"local", "web", "postgresql"} }
+func builtIn() []string { return []string{"local", "web", "postgresql", "user_ca"} }
 
 // loader is the state of reading one server.toml.
 type loader struct {
@@ -113,9 +113,27 @@ func (l *loader) ssh(t *table) {
 		t.bad("listen", quote(l.c.SSH.Listen)+": "+text, `such as: listen = ":2222"`)
 	}
 	l.c.SSH.Address = l.host(t, "address", "deploy@ship.corp:2222")
-	l.needs(t, "user_ca", "user_ca", "leave it out")
-	l.c.SSH.UserCA = l.file(t, "user_ca", checkPublicKeys)
+	l.userCA(t)
 	t.unknown()
+}
+
+// userCA takes the file of the authorities whose user certificates let in.
+func (l *loader) userCA(t *table) {
+	l.needs(t, "user_ca", "user_ca", "leave it out")
+	name := t.filled("user_ca", "keys/user_ca.pub")
+	if name == "" {
+		return
+	}
+	path, data, ok := l.read(t, "user_ca", name, checkPublicKeys)
+	if !ok {
+		return
+	}
+	l.c.SSH.UserCA = path
+	for _, line := range keyLines(data) {
+		if line.key != nil {
+			l.c.SSH.Authorities = append(l.c.SSH.Authorities, line.key)
+		}
+	}
 }
 
 func (l *loader) web(t *table) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/ssh"
 )
 
 const contractTOML = `
@@ -206,6 +207,19 @@ func TestNotBuiltIn(t *testing.T) {
 		if err := doc.mistakes.err(); err == nil || !strings.Contains(err.Error(), "not built into this version") {
 			t.Errorf("%q: %v", in, err)
 		}
+	}
+}
+
+// The keys of the authorities are read with the file that names them, so that
+// a reload takes them too.
+func TestUserCA(t *testing.T) {
+	dir := newDir(t)
+	c, doc := parseServer(dir, []byte("[ssh]\nuser_ca = \"keys/user_ca.pub\""), 0o600, builtIn())
+	if err := doc.mistakes.err(); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.SSH.Authorities) != 1 || c.SSH.Authorities[0].Type() != ssh.KeyAlgoED25519 || c.SSH.UserCA != filepath.Join(dir, "keys/user_ca.pub") {
+		t.Errorf("%+v", c.SSH)
 	}
 }
 

@@ -36,6 +36,8 @@ func TestServerValues(t *testing.T) {
 		{"[ssh]\naddress = \"ssh://h\"", "ssh.address", "host"},
 		{"[ssh]\nuser_ca = \"keys/git_corp\"", "ssh.user_ca", "not an ssh public key"},
 		{"[ssh]\nuser_ca = \"keys/empty\"", "ssh.user_ca", "no key"},
+		{"[ssh]\nuser_ca = \"keys/open_ca.pub\"", "ssh.user_ca", "others may change it"},
+		{"[ssh]\nuser_ca = \"keys/weak_ca.pub\"", "ssh.user_ca", "weak_ca.pub:2: an RSA key has 2048 to 4096 bits, not 1024"},
 		{"[web]\nlisten = \"8080\"", "web.listen", "not host:port"},
 
 		{"[limits]\npush_bytes = -1", "limits.push_bytes", "out of range"},

@@ -26,7 +26,7 @@ func template(built []string) string {
 # listen = ":2222"   # host:port; port 0 picks a free one
 # address = ""       # how hints name this server, e.g. "deploy@ship.corp:2222"; "" is host name and port
 `},
-		{"user_ca", `# user_ca = "keys/user_ca.pub"   # e.g.; whose user certificates are taken; their principals are names of keys
+		{"user_ca", `# user_ca = "keys/user_ca.pub"   # e.g.; CAs whose user certificates let in as the key that a principal names
 `},
 		{"", `
 [web]

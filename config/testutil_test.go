@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -53,6 +54,8 @@ func newDir(t testing.TB) string {
 	write("keys/loose", pem.EncodeToMemory(open), 0o640)
 	write("keys/git_corp.pub", line, 0o644)
 	write("keys/user_ca.pub", append([]byte("# the CA\n"), line...), 0o644)
+	write("keys/open_ca.pub", line, 0o664)
+	write("keys/weak_ca.pub", append(line[:len(line):len(line)], weakKey(t)...), 0o644)
 	write("known_hosts", append([]byte("git.corp.local "), line...), 0o644)
 	write("broken_hosts", []byte("git.corp.local ssh-ed25519 !!!\n"), 0o644)
 	write("keys/https_token", []byte("glpat-canary\n"), 0o600)
@@ -70,6 +73,20 @@ func newDir(t testing.TB) string {
 	}
 	write("keys/corp-ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 	return dir
+}
+
+// weakKey is a line of a public key that is too short.
+func weakKey(t testing.TB) []byte {
+	t.Helper()
+	short, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ssh.NewPublicKey(&short.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ssh.MarshalAuthorizedKey(key)
 }
 
 // lockKey adds keys/locked, whose passphrase is hunter2. It is slow, as it

@@ -216,7 +216,7 @@ func (s *Server) inUse(ae config.AppEnv) []int {
 // has already happened.
 func (s *Server) audit(ctx context.Context, c store.Caller, ae config.AppEnv, action, detail string, err error) {
 	e := store.Event{
-		By: c.Name, Fingerprint: c.Fingerprint, Addr: c.Addr, AppEnv: ae.String(),
+		By: c.Name, Fingerprint: c.Key(), Addr: c.Addr, AppEnv: ae.String(),
 		Action: action, Detail: detail, Result: "ok",
 	}
 	if err != nil {

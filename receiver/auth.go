@@ -2,9 +2,9 @@ package receiver
 
 import (
 	"context"
-	"crypto/rsa"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -32,57 +32,73 @@ func keyAlgorithms() []string {
 
 var errUnknownKey = errors.New("the key is not known")
 
-// CheckKey says whether a public key is of a kind that the door takes: nil, or
-// an Error of kind Usage. What it refuses is of no use in the store.
-func CheckKey(key gossh.PublicKey) error {
-	const hint = "make one with: ssh-keygen -t ed25519"
-	switch key.Type() {
-	case gossh.KeyAlgoED25519, gossh.KeyAlgoSKED25519, gossh.KeyAlgoSKECDSA256,
-		gossh.KeyAlgoECDSA256, gossh.KeyAlgoECDSA384, gossh.KeyAlgoECDSA521:
-		return nil
-	case gossh.KeyAlgoRSA:
-		k, ok := key.(gossh.CryptoPublicKey)
-		if !ok {
-			break
-		}
-		if r, ok := k.CryptoPublicKey().(*rsa.PublicKey); ok {
-			if n := r.N.BitLen(); n < 2048 || n > 4096 {
-				return config.Errorf(config.Usage, hint, "an RSA key has 2048 to 4096 bits, not %d", n)
-			}
-			return nil
-		}
-	}
-	return config.Errorf(config.Usage, hint, "keys of type %s are not taken", quote(key.Type()))
-}
-
 // identity is who a key stands for. It is made from a key that was proved and
 // travels in the connection's Permissions alone.
 type identity struct {
 	name        string // as it was when the key was proved; rights are read anew
-	blob        []byte
-	fingerprint string
+	key         gossh.PublicKey
+	fingerprint string // of the key; with a certificate, of the one that it certifies
+}
+
+// certificate is nil for a key that stands for itself.
+func (id identity) certificate() *gossh.Certificate {
+	cert, _ := id.key.(*gossh.Certificate)
+	return cert
+}
+
+// identify is the one place that turns a public key into an identity, and
+// into the row that has its rights. A key stands for itself; a user certificate
+// for the key's name that is the first of its principals to be one.
+func (s *Server) identify(ctx context.Context, key gossh.PublicKey, from net.Addr) (identity, *store.Key, error) {
+	id := identity{key: key, fingerprint: fingerprint(key)}
+	var k *store.Key
+	var err error
+	if cert := id.certificate(); cert != nil {
+		k, err = s.principal(ctx, cert, from)
+	} else if err = config.CheckPublicKey(key); err == nil {
+		k, err = s.o.Keys.KeyByBlob(ctx, key.Marshal())
+	}
+	refused := (*certificateError)(nil)
+	switch {
+	case errors.As(err, &refused), config.KindOf(err) == config.Usage:
+		return identity{}, nil, err
+	case err != nil:
+		return identity{}, nil, fmt.Errorf("look up a key: %w", err)
+	case k == nil:
+		return identity{}, nil, errUnknownKey
+	}
+	id.name = k.Name
+	return id, k, nil
+}
+
+// principal finds whom a certificate lets in.
+func (s *Server) principal(ctx context.Context, cert *gossh.Certificate, from net.Addr) (*store.Key, error) {
+	var authorities []gossh.PublicKey
+	if s.o.Authorities != nil {
+		authorities = s.o.Authorities()
+	}
+	if err := checkCertificate(cert, authorities, from, s.o.Now()); err != nil {
+		return nil, err
+	}
+	for _, name := range cert.ValidPrincipals {
+		if k, err := s.o.Keys.KeyByName(ctx, name); k != nil || err != nil {
+			return k, err
+		}
+	}
+	return nil, &certificateError{errors.New("no principal of it is the name of a key")}
+}
+
+// fingerprint is that of a key; a certificate has that of what it certifies,
+// as ssh-keygen -l shows it.
+func fingerprint(key gossh.PublicKey) string {
+	if cert, ok := key.(*gossh.Certificate); ok {
+		key = cert.Key
+	}
+	return gossh.FingerprintSHA256(key)
 }
 
 // identityKey finds an identity in gossh.Permissions.ExtraData.
 type identityKey struct{}
-
-// identify is the one place that turns a public key into an identity. A user
-// certificate arrives as a *gossh.Certificate; as no authority is declared for
-// those, CheckKey turns it away by its type.
-func identify(ctx context.Context, keys KeyStore, key gossh.PublicKey) (identity, error) {
-	if err := CheckKey(key); err != nil {
-		return identity{}, err
-	}
-	blob := key.Marshal()
-	k, err := keys.KeyByBlob(ctx, blob)
-	if err != nil {
-		return identity{}, fmt.Errorf("look up a key: %w", err)
-	}
-	if k == nil {
-		return identity{}, errUnknownKey
-	}
-	return identity{name: k.Name, blob: blob, fingerprint: gossh.FingerprintSHA256(key)}, nil
-}
 
 // proven makes the Permissions of a connection whose client has proved key.
 // They are new each time: those of the offers before are one object for all.
@@ -93,7 +109,7 @@ func proven(id identity) *gossh.Permissions {
 // identityOf reads back what proven wrote.
 func identityOf(sc *gossh.ServerConn) (identity, error) {
 	if sc.Permissions != nil {
-		if id, ok := sc.Permissions.ExtraData[identityKey{}].(identity); ok && len(id.blob) > 0 {
+		if id, ok := sc.Permissions.ExtraData[identityKey{}].(identity); ok && id.key != nil && id.name != "" {
 			return id, nil
 		}
 	}
@@ -102,18 +118,23 @@ func identityOf(sc *gossh.ServerConn) (identity, error) {
 
 // caller reads the rights of an identity as they are now, so that a change
 // holds in open connections too.
-func caller(ctx context.Context, keys KeyStore, id identity, addr string) (store.Caller, error) {
-	k, err := keys.KeyByBlob(ctx, id.blob)
-	if err != nil {
-		return store.Caller{}, fmt.Errorf("look up a key: %w", err)
-	}
-	if k == nil {
+func (s *Server) caller(ctx context.Context, id identity, from net.Addr) (store.Caller, error) {
+	now, k, err := s.identify(ctx, id.key, from)
+	refused := (*certificateError)(nil)
+	switch {
+	case errors.As(err, &refused):
+		return store.Caller{}, config.Errorf(config.Denied, "get another certificate, then connect again", "%w", err)
+	case errors.Is(err, errUnknownKey):
 		return store.Caller{}, config.Errorf(config.Denied, "an admin can add it again: key add "+id.name+" < key.pub",
 			"the key %s was removed", quote(id.name))
+	case err != nil:
+		return store.Caller{}, err
 	}
-	return store.Caller{
-		Name: k.Name, Fingerprint: id.fingerprint, Addr: addr, Admin: k.Admin, Allow: k.Allow,
-	}, nil
+	who := store.Caller{Name: k.Name, Fingerprint: now.fingerprint, Addr: from.String(), Admin: k.Admin, Allow: k.Allow}
+	if cert := now.certificate(); cert != nil {
+		who.Certificate = describeCertificate(cert)
+	}
+	return who, nil
 }
 
 var plainUser = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
@@ -140,23 +161,39 @@ func (s *Server) turnedAway(ctx context.Context, c *conn) {
 	offers := c.offers
 	c.mu.Unlock()
 	addr := c.RemoteAddr().String()
+	certified := map[string]bool{} // clients show a certificate's key by itself as well
 	for _, o := range offers {
+		if _, ok := o.key.(*gossh.Certificate); ok {
+			certified[fingerprint(o.key)] = true
+		}
+	}
+	for _, o := range offers {
+		key, about := o.key, ""
+		mark := fingerprint(key)
+		if cert, ok := key.(*gossh.Certificate); ok {
+			key, about = cert.Key, " "+describeStranger(cert, o.why)
+		} else if certified[mark] {
+			continue
+		}
 		if !s.failures.Allow() {
 			s.suppressed.Add(1)
 			continue
 		}
-		fingerprint := gossh.FingerprintSHA256(o.key)
-		s.o.Log.Warn().Str("key", fingerprint).Str("user", shownUser(o.user)).Str("addr", addr).
-			Str("why", o.why.Error()).Func(s.sayGap).Msg("a key was turned away")
-		if !errors.Is(o.why, errUnknownKey) {
+		s.o.Log.Warn().Str("key", mark).Str("user", shownUser(o.user)).Str("addr", addr).
+			Str("why", o.why.Error()).Func(s.sayGap).Func(func(e *zerolog.Event) {
+			if about != "" {
+				e.Str("certificate", strings.TrimSpace(about))
+			}
+		}).Msg("a key was turned away")
+		if about == "" && !errors.Is(o.why, errUnknownKey) {
 			continue
 		}
 		err := s.o.Keys.AddAttempt(ctx, store.Attempt{
-			Fingerprint: fingerprint, User: shownUser(o.user), Addr: addr, Count: 1, Last: s.o.Now(),
-			AuthorizedKey: strings.TrimSpace(string(gossh.MarshalAuthorizedKey(o.key))),
+			Fingerprint: mark, User: shownUser(o.user), Addr: addr, Count: 1, Last: s.o.Now(),
+			AuthorizedKey: strings.TrimSpace(string(gossh.MarshalAuthorizedKey(key))) + about,
 		})
 		if err != nil {
-			s.o.Log.Error().Err(err).Str("key", fingerprint).Msg("cannot keep a refused login")
+			s.o.Log.Error().Err(err).Str("key", mark).Msg("cannot keep a refused login")
 		}
 	}
 }

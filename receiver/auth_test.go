@@ -223,7 +223,7 @@ func TestKindsOfKeys(t *testing.T) {
 
 // A store that does not answer lets nobody in.
 func TestKeyStoreFails(t *testing.T) {
-	_, err := identify(context.Background(), failing{}, newSigner(t).PublicKey())
+	_, _, err := (&Server{o: Options{Keys: failing{}}}).identify(t.Context(), newSigner(t).PublicKey(), nil)
 	if err == nil || !strings.Contains(err.Error(), io.ErrUnexpectedEOF.Error()) {
 		t.Errorf("%v", err)
 	}
@@ -232,6 +232,10 @@ func TestKeyStoreFails(t *testing.T) {
 type failing struct{}
 
 func (failing) KeyByBlob(context.Context, []byte) (*store.Key, error) {
+	return nil, io.ErrUnexpectedEOF
+}
+
+func (failing) KeyByName(context.Context, string) (*store.Key, error) {
 	return nil, io.ErrUnexpectedEOF
 }
 func (failing) AddAttempt(context.Context, store.Attempt) error { return io.ErrUnexpectedEOF }

@@ -49,15 +49,15 @@ type conn struct {
 	heard  atomic.Int64 // time.Duration since start at which the client last gave a sign of life
 	proven atomic.Bool
 
-	mu          sync.Mutex
-	cause       error // why the door ended it, nil if it did not
-	fingerprint string
-	ssh         *gossh.ServerConn // nil before the first channel
-	channels    map[*channel]struct{}
-	running     int       // commands and git services
-	idle        time.Time // since when running is 0
-	refused     int
-	offers      []offer
+	mu       sync.Mutex
+	cause    error             // why the door ended it, nil if it did not
+	holder   string            // name of the key that was proved
+	ssh      *gossh.ServerConn // nil before the first channel
+	channels map[*channel]struct{}
+	running  int       // commands and git services
+	idle     time.Time // since when running is 0
+	refused  int
+	offers   []offer
 }
 
 func newConn(nc net.Conn, handshake time.Duration) (*conn, error) {
@@ -137,9 +137,9 @@ func (c *conn) why() error {
 }
 
 // proved lifts the handshake's deadline.
-func (c *conn) proved(fingerprint string) error {
+func (c *conn) proved(holder string) error {
 	c.mu.Lock()
-	c.fingerprint, c.idle = fingerprint, time.Now()
+	c.holder, c.idle = holder, time.Now()
 	c.mu.Unlock()
 	c.proven.Store(true)
 	return c.Conn.SetDeadline(time.Time{})

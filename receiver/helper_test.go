@@ -49,6 +49,17 @@ func (k *keyring) KeyByBlob(_ context.Context, blob []byte) (*store.Key, error) 
 	return &key, nil
 }
 
+func (k *keyring) KeyByName(_ context.Context, name string) (*store.Key, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, key := range k.keys {
+		if key.Name == name {
+			return &key, nil
+		}
+	}
+	return nil, nil
+}
+
 func (k *keyring) AddAttempt(_ context.Context, a store.Attempt) error {
 	k.attempts <- a
 	return nil
@@ -101,6 +112,8 @@ type options struct {
 	git     func(context.Context, GitRequest, Stdio) int
 	command func(context.Context, store.Caller, []string, Stdio, *builder.Terminal) int
 	limits  Limits
+	trusted func() []gossh.PublicKey
+	now     func() time.Time
 	timing  func(*timing)
 }
 
@@ -146,9 +159,12 @@ func openDoor(t *testing.T, o options) *door {
 			return Refuse(io.Out, config.Errorf(config.Denied, "ask ana", "%s of %s is not for you", r.Service, r.Repo))
 		}
 	}
+	if o.now == nil {
+		o.now = time.Now
+	}
 	d.Server, err = New(Options{
 		Listen: "127.0.0.1:0", HostKey: host, Keys: d.keys, Git: o.git, Command: o.command,
-		Limits: func() Limits { return o.limits }, Log: zerolog.New(d.log), Now: time.Now,
+		Limits: func() Limits { return o.limits }, Log: zerolog.New(d.log), Now: o.now, Authorities: o.trusted,
 	})
 	must(t, err)
 	if o.timing != nil {

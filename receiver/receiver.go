@@ -16,7 +16,7 @@ import (
 	"slipway/store"
 )
 
-// Options wire a Server. All fields but Listener and Listen are required; one
+// Options wire a Server. All fields but Authorities, Listener and Listen are required; one
 // of these two is.
 type Options struct {
 	Listener net.Listener // an open one, which the Server then owns
@@ -24,6 +24,10 @@ type Options struct {
 	HostKey  gossh.Signer
 	Limits   func() Limits // the ones in force, which SIGHUP may change
 	Keys     KeyStore
+
+	// Authorities are those in force whose user certificates let in; nil is
+	// none. SIGHUP may change them.
+	Authorities func() []gossh.PublicKey
 
 	// Git serves a git client to its end and returns the exit status. It is
 	// called only with a request that is valid and a caller who holds a key;
@@ -48,6 +52,7 @@ type Limits struct {
 // KeyStore is what the door asks of the store.
 type KeyStore interface {
 	KeyByBlob(ctx context.Context, blob []byte) (*store.Key, error) // nil, nil if none
+	KeyByName(ctx context.Context, name string) (*store.Key, error) // nil, nil if none
 	AddAttempt(ctx context.Context, a store.Attempt) error
 }
 

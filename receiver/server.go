@@ -219,7 +219,7 @@ func (s *Server) library(base context.Context) *ssh.Server {
 
 // offered says whether key may be proved.
 func (s *Server) offered(ctx context.Context, c *conn, user string, key gossh.PublicKey) bool {
-	_, err := identify(ctx, s.o.Keys, key)
+	_, _, err := s.identify(ctx, key, c.RemoteAddr())
 	if err == nil {
 		return true
 	}
@@ -232,11 +232,11 @@ func (s *Server) sshConfig(ctx context.Context, c *conn) *gossh.ServerConfig {
 		MaxAuthTries:            maxAuthTries,
 		PublicKeyAuthAlgorithms: keyAlgorithms(),
 		VerifiedPublicKeyCallback: func(_ gossh.ConnMetadata, key gossh.PublicKey, _ *gossh.Permissions, _ string) (*gossh.Permissions, error) {
-			id, err := identify(ctx, s.o.Keys, key)
+			id, _, err := s.identify(ctx, key, c.RemoteAddr())
 			if err != nil {
 				return nil, err
 			}
-			if err := c.proved(id.fingerprint); err != nil {
+			if err := c.proved(id.name); err != nil {
 				return nil, err
 			}
 			s.gate.proved(c)
@@ -256,11 +256,12 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// DropKey ends every connection of the key with that fingerprint at once.
-func (s *Server) DropKey(fingerprint string) {
+// DropKey ends every connection of the key with that name at once, by whatever
+// certificate.
+func (s *Server) DropKey(name string) {
 	for _, c := range s.gate.all() {
 		c.mu.Lock()
-		its := c.fingerprint == fingerprint
+		its := c.holder == name
 		c.mu.Unlock()
 		if its {
 			c.kill(errKeyRemoved)

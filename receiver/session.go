@@ -182,7 +182,7 @@ func (s *Server) who(ctx context.Context, sc *gossh.ServerConn, c *conn) (store.
 	if err != nil {
 		return store.Caller{}, err
 	}
-	return caller(ctx, s.o.Keys, id, c.RemoteAddr().String())
+	return s.caller(ctx, id, c.RemoteAddr())
 }
 
 // internal logs what nobody foresaw and gives the user an id to ask for.

@@ -10,7 +10,7 @@ import (
 // fingerprint and user.
 type Attempt struct {
 	Fingerprint, User, Addr string
-	AuthorizedKey           string // type and base64, ready for key add
+	AuthorizedKey           string // type and base64, ready for key add; of a certificate with what is known of it behind
 	Count                   int
 	Last                    time.Time
 }
@@ -23,7 +23,7 @@ func (s *Store) AddAttempt(ctx context.Context, a Attempt) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO attempts
 			VALUES (?, ?, ?, ?, 1, ?, (SELECT coalesce(max(seq), 0) + 1 FROM attempts))
 			ON CONFLICT (fingerprint, user) DO UPDATE
-			SET addr = excluded.addr, count = count + 1, last = excluded.last, seq = excluded.seq`,
+			SET addr = excluded.addr, authorized_key = excluded.authorized_key, count = count + 1, last = excluded.last, seq = excluded.seq`,
 			a.Fingerprint, a.User, a.Addr, a.AuthorizedKey, stamp(s.now()))
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ type Event struct {
 	Seq         int64
 	Time        time.Time
 	By          string // key name, or "local"
-	Fingerprint string
+	Fingerprint string // as Caller.Key gives it
 	Addr        string
 	AppEnv      string // "" if it concerns none
 	Action      string // push, key add, vars set, ...

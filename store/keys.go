@@ -11,16 +11,26 @@ import (
 	"slipway/config"
 )
 
-// Key is one public key that may call.
+// Key is one public key that may call, or a name without one, for which
+// certificates call alone.
 type Key struct {
 	Name        string
-	Type        string // ssh-ed25519
+	Type        string // ssh-ed25519, or PrincipalType
 	Blob        []byte // wire form
-	Fingerprint string // SHA256:...
+	Fingerprint string // SHA256:...; "" without a public key
 	Comment     string
 	Admin       bool
 	Allow       []config.Glob
 	Created     time.Time
+}
+
+// PrincipalType is the type of a Key that has no public key.
+const PrincipalType = "principal"
+
+// Principal makes a Key that has no public key. What stands for its wire form
+// can be none, as those begin with the length of a word.
+func Principal(name string) Key {
+	return Key{Name: name, Type: PrincipalType, Blob: []byte("principal " + name)}
 }
 
 const keyColumns = "SELECT name, type, blob, fingerprint, comment, admin, allow, created FROM keys "

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strings"
 	"time"
 
 	"slipway/config"
@@ -46,10 +47,15 @@ type TreeInfo struct {
 type Caller struct {
 	Name        string // of the key; "local" for the admin on the server
 	Fingerprint string // SHA256:...; "" for local
+	Certificate string // by which the key called, as people read it; "" for a key by itself
 	Addr        string // host:port of the client; "" for local
 	Admin       bool
 	Allow       []config.Glob
 }
+
+// Key is by what a caller is known in the audit log: the fingerprint, and the
+// certificate if there was one.
+func (c Caller) Key() string { return strings.TrimSpace(c.Fingerprint + " " + c.Certificate) }
 
 // State of a release, as CONTRACT names them.
 type State string

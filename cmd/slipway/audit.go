@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -24,6 +25,7 @@ type eventJSON struct {
 	Time        *time.Time `json:"time"`
 	By          string     `json:"by"`
 	Fingerprint string     `json:"fingerprint"`
+	Certificate string     `json:"certificate"`
 	Address     string     `json:"address"`
 	AppEnv      string     `json:"app_env"`
 	Action      string     `json:"action"`
@@ -33,7 +35,8 @@ type eventJSON struct {
 }
 
 func asEvent(e store.Event) eventJSON {
-	return eventJSON{e.Seq, jsonTime(e.Time), e.By, e.Fingerprint, e.Addr, e.AppEnv, e.Action, e.Detail, e.Result, e.Hash}
+	fingerprint, certificate, _ := strings.Cut(e.Fingerprint, " ")
+	return eventJSON{e.Seq, jsonTime(e.Time), e.By, fingerprint, certificate, e.Addr, e.AppEnv, e.Action, e.Detail, e.Result, e.Hash}
 }
 
 func auditList(ctx context.Context, c *call) error {

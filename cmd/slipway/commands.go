@@ -22,7 +22,7 @@ type app struct {
 	hooks    *hooks.Server
 	resolver *submodule.Resolver
 	now      func() time.Time
-	dropKey  func(fingerprint string) // ends that key's SSH sessions; nil without a server
+	dropKey  func(name string) // ends that key's SSH sessions; nil without a server
 	target   func(context.Context, config.Env) (builder.Target, error)
 }
 

@@ -235,7 +235,7 @@ func (c *call) record(ctx context.Context, err error) error {
 // audit writes one event about the call.
 func (c *call) audit(ctx context.Context, err error) error {
 	e := store.Event{
-		By: c.caller.Name, Fingerprint: c.caller.Fingerprint, Addr: c.caller.Addr, AppEnv: c.ae.String(),
+		By: c.caller.Name, Fingerprint: c.caller.Key(), Addr: c.caller.Addr, AppEnv: c.ae.String(),
 		Action: c.path, Detail: clip(builder.Clean(c.detail)), Result: "ok",
 	}
 	switch {

@@ -44,7 +44,9 @@ func (c *call) hello(ctx context.Context) (string, error) {
 		return "", err
 	}
 	which := c.caller.Fingerprint
-	if key != nil && key.Comment != "" && key.Comment != key.Name {
+	if c.caller.Certificate != "" {
+		which = c.caller.Certificate
+	} else if key != nil && key.Comment != "" && key.Comment != key.Name {
 		which = show(key.Comment)
 	}
 	role := ""

@@ -13,7 +13,6 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 
 	"slipway/config"
-	"slipway/receiver"
 	"slipway/store"
 )
 
@@ -22,14 +21,16 @@ var keyName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}$`)
 func keyCommands() command {
 	return command{name: "key", short: "Public keys that may call", sub: []command{
 		{
-			name: "add", args: "NAME [--admin] [--allow 'APP/ENV' ...] < key.pub", who: admin, changes: true, min: 1, max: 1,
+			name: "add", args: "NAME [--admin] [--allow 'APP/ENV' ...] [--principal] < key.pub", who: admin, changes: true, min: 1, max: 1,
 			short: "Add a public key, or change the rights of one",
 			long: "The key is read from standard input, in the form of authorized_keys. For a key that is there already\n" +
 				"--admin and --allow replace its rights, without them they stay; with no input NAME's key is meant.\n" +
+				"--principal reads no key: NAME calls by certificates of [ssh] user_ca alone, as one of their principals.\n" +
 				"Patterns: 'shop/*', '*/dev', '*/*'. A protected environment must be named: 'shop/prod', '*/prod'.",
 			flags: func(f *pflag.FlagSet) {
 				f.Bool("admin", false, "may manage keys and apps, and deploy what is not protected")
 				f.StringArray("allow", nil, "pattern over APP/ENV that it may deploy; may be repeated")
+				f.Bool("principal", false, "has no public key of its own, only certificates")
 			},
 			run: keyAdd,
 		},
@@ -63,26 +64,20 @@ func keyAdd(ctx context.Context, c *call) error {
 			rights.Allow = append(rights.Allow, g)
 		}
 	}
-	text, err := c.readAll(ctx, maxKey)
-	if err != nil {
-		return err
-	}
 	old, err := c.app.store.KeyByName(ctx, name)
 	if err != nil {
 		return err
 	}
 	given := c.flags.Changed("admin") || c.flags.Changed("allow")
-	var k store.Key
-	if old != nil && given && len(bytes.TrimSpace(text)) == 0 {
-		k = *old
-	} else if k, err = parseKey(text); err != nil {
+	k, err := c.keyMeant(ctx, name, old, given)
+	if err != nil {
 		return err
 	}
 	k.Name, k.Admin, k.Allow = name, rights.Admin, rights.Allow
 	if old != nil && !given {
 		k.Admin, k.Allow = old.Admin, old.Allow
 	}
-	c.detail = name + " " + k.Fingerprint + " " + rightsOf(k)
+	c.detail = name + " " + known(k) + " " + rightsOf(k)
 	added, err := c.app.store.AddKey(ctx, k)
 	if err != nil {
 		return err
@@ -90,14 +85,41 @@ func keyAdd(ctx context.Context, c *call) error {
 	return c.keyAdded(k, old, added)
 }
 
+// keyMeant finds out which key is to be added or changed.
+func (c *call) keyMeant(ctx context.Context, name string, old *store.Key, given bool) (store.Key, error) {
+	if c.flag("principal") {
+		if old != nil && old.Type != store.PrincipalType {
+			return store.Key{}, config.Errorf(config.Usage, "leave --principal out: certificates with the principal "+name+" are taken as it is",
+				"%s has a public key", name)
+		}
+		return store.Principal(name), nil
+	}
+	text, err := c.readAll(ctx, maxKey)
+	if err != nil {
+		return store.Key{}, err
+	}
+	if old != nil && given && len(bytes.TrimSpace(text)) == 0 {
+		return *old, nil
+	}
+	return parseKey(text)
+}
+
+// known is what people compare to tell one key from another.
+func known(k store.Key) string {
+	if k.Type == store.PrincipalType {
+		return "by certificate"
+	}
+	return k.Fingerprint
+}
+
 // keyAdded says what was done.
 func (c *call) keyAdded(k store.Key, old *store.Key, added bool) error {
 	if c.flag("json") {
 		return writeJSON(c.io.Out, asKey(k))
 	}
-	text := "key " + k.Name + " is added: " + rightsOf(k) + " (" + k.Fingerprint + ")"
+	text := "key " + k.Name + " is added: " + rightsOf(k) + " (" + known(k) + ")"
 	if !added {
-		text = "key " + k.Name + " is there already: " + rightsOf(k) + " (" + k.Fingerprint + ")"
+		text = "key " + k.Name + " is there already: " + rightsOf(k) + " (" + known(k) + ")"
 		if old != nil && rightsOf(*old) != rightsOf(k) {
 			text = "key " + k.Name + " has new rights: " + rightsOf(k) + "; they were: " + rightsOf(*old)
 		}
@@ -160,7 +182,7 @@ func parseKey(text []byte) (store.Key, error) {
 	case len(options) > 0:
 		return refuse("leave out what stands before the type of the key", "options before a key have no meaning here")
 	}
-	if err := receiver.CheckKey(key); err != nil {
+	if err := config.CheckPublicKey(key); err != nil {
 		return store.Key{}, err
 	}
 	return store.Key{
@@ -192,7 +214,7 @@ func keyList(ctx context.Context, c *call) error {
 	var rows [][]string
 	for _, k := range keys {
 		out = append(out, asKey(k))
-		rows = append(rows, []string{k.Name, rightsOf(k), k.Fingerprint, minute(k.Created), k.Comment})
+		rows = append(rows, []string{k.Name, rightsOf(k), known(k), minute(k.Created), k.Comment})
 	}
 	return c.list(out, []string{"NAME", "RIGHTS", "FINGERPRINT", "ADDED", "COMMENT"}, rows)
 }
@@ -203,10 +225,10 @@ func keyRemove(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.detail = k.Name + " " + k.Fingerprint
-	err = c.say("key %s is removed (%s)", k.Name, k.Fingerprint)
+	c.detail = k.Name + " " + known(k)
+	err = c.say("key %s is removed (%s)", k.Name, known(k))
 	if c.app.dropKey != nil {
-		c.app.dropKey(k.Fingerprint) // last: it may be the caller's own
+		c.app.dropKey(k.Name) // last: it may be the caller's own
 	}
 	return err
 }

@@ -101,14 +101,49 @@ func TestKeyAdd(t *testing.T) {
 	same(t, "one name, two keys", []any{r.Status, strings.Contains(r.Err, "there is another key with the name maria")}, []any{2, true})
 }
 
+// A name without a public key has rights for certificates, and every command
+// for keys takes it.
+func TestKeyPrincipal(t *testing.T) {
+	o := newOffice(t)
+	maria := o.key("maria", "--admin")
+	add := func(stdin string, argv ...string) result {
+		t.Helper()
+		return o.do(onServer, stdin, append([]string{"key", "add", "ops"}, argv...)...)
+	}
+	same(t, "added", add("", "--principal", "--allow", "shop/*"), result{0, "", "key ops is added: shop/* (by certificate)\n"})
+	same(t, "again", add("", "--principal"), result{0, "", "key ops is there already: shop/* (by certificate)\n"})
+	same(t, "other rights", add("", "--admin"), result{0, "", "key ops has new rights: admin; they were: shop/*\n"})
+	line, _ := publicKey(t, "ops")
+	r := add(line)
+	same(t, "a public key for it", []any{r.Status, strings.Contains(r.Err, "there is another key with the name ops")}, []any{2, true})
+	r = o.do(onServer, "", "key", "add", "maria", "--principal")
+	same(t, "one that has a key", r, result{2, "", "error: maria has a public key\nhint: leave --principal out: certificates with the principal maria are taken as it is\n"})
+	second := o.do(onServer, "", "key", "add", "ci", "--principal")
+	same(t, "a second one", second.Status, 0)
+	if list := o.must(maria, "", "key", "list"); !strings.Contains(narrow(list), "\nops admin by certificate ") {
+		t.Errorf("%s", list)
+	}
+	same(t, "removed", o.do(maria, "", "key", "remove", "ops"), result{0, "", "key ops is removed (by certificate)\n"})
+	same(t, "sessions ended", o.dropped, []string{"ops"})
+
+	by := store.Caller{Name: "ci", Fingerprint: maria.Fingerprint, Certificate: "certificate ci@corp serial 7", Addr: "192.0.2.7:5"}
+	same(t, "refused", o.do(by, "", "key", "list").Status, 3)
+	var events []eventJSON
+	check(t, json.Unmarshal([]byte(o.must(onServer, "", "audit", "--limit", "1", "--json")), &events))
+	same(t, "audited", []string{events[0].By, events[0].Fingerprint, events[0].Certificate}, []string{"ci", maria.Fingerprint, by.Certificate})
+	if hello := o.must(by, ""); !strings.HasPrefix(hello, "Hi ci (key certificate ci@corp serial 7)\n") {
+		t.Errorf("%s", hello)
+	}
+}
+
 func TestKeyRemove(t *testing.T) {
 	o := newOffice(t)
 	maria := o.key("maria", "--admin")
 	r := o.do(maria, "", "key", "remove", "maria")
 	same(t, "removed", r, result{0, "", "key maria is removed (" + maria.Fingerprint + ")\n"})
-	same(t, "sessions ended", o.dropped, []string{maria.Fingerprint})
+	same(t, "sessions ended", o.dropped, []string{"maria"})
 	same(t, "again", o.do(onServer, "", "key", "remove", "maria").Status, 4)
-	same(t, "sessions ended", o.dropped, []string{maria.Fingerprint})
+	same(t, "sessions ended", o.dropped, []string{"maria"})
 }
 
 func TestKeyJSON(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
+	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/term"
 
 	"slipway/builder"
@@ -253,7 +254,8 @@ func (s *system) serve(ctx context.Context, signals <-chan os.Signal) error {
 		return err
 	}
 	door, err := receiver.New(receiver.Options{
-		Listen: cfg.SSH.Listen, HostKey: key, Keys: s.store, Log: s.log, Now: time.Now,
+		Listen: cfg.SSH.Listen, HostKey: key, Keys: s.store,
+		Authorities: func() []gossh.PublicKey { return s.config.Load().SSH.Authorities }, Log: s.log, Now: time.Now,
 		Limits: func() receiver.Limits {
 			l := s.config.Load().Limits
 			return receiver.Limits{Handshake: l.Handshake, Connections: l.Connections}
