@@ -17,7 +17,7 @@ func appCommands() command {
 	return command{name: "app", short: "Apps", sub: []command{
 		{name: "list", short: "List the apps that you may deploy, and what is live of them", run: appList},
 		{
-			name: "destroy", args: "APP --yes [--data]", short: "Remove an app for good: releases, shared files, services, repository",
+			name: "destroy", args: "APP --yes [--data]", complete: []completer{appNames}, short: "Remove an app for good: releases, shared files, services, repository",
 			who: admin, changes: true, min: 1, max: 1,
 			flags: func(f *pflag.FlagSet) {
 				f.Bool("yes", false, "do it; nothing of the app can be had back")

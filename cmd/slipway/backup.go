@@ -25,7 +25,7 @@ import (
 
 func backupCommand() command {
 	return command{
-		name: "backup", args: "FILE", min: 1, max: 1, short: "Write a backup of DIR, while serving", who: admin, local: true, changes: true,
+		name: "backup", args: "FILE", min: 1, max: 1, short: "Write a backup of DIR, while serving", who: admin, local: true, changes: true, files: true,
 		long:  "Write a backup of DIR, while serving: database, keys, configuration, repositories, logs. It holds every secret.",
 		names: func([]string) ([]config.AppEnv, error) { return nil, nil },
 		run: func(ctx context.Context, c *call) error {

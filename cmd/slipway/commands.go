@@ -24,6 +24,7 @@ type app struct {
 	now      func() time.Time
 	dropKey  func(name string) // ends that key's SSH sessions; nil without a server
 	target   func(context.Context, config.Env) (builder.Target, error)
+	command  func(words string) string // how a client types a command of ours
 }
 
 // who says who may run a command; call.admit is the one place that checks it.
@@ -43,10 +44,11 @@ type command struct {
 	short    string
 	long     string // more, for help
 	who      who
-	local    bool // on the server only
-	changes  bool // goes into the audit log, whether it ends well or not
-	min, max int  // arguments; max -1 is any number
-	words    []string
+	local    bool        // on the server only
+	changes  bool        // goes into the audit log, whether it ends well or not
+	min, max int         // arguments; max -1 is any number
+	complete []completer // what each argument can be, for shells; nil: an APP/ENV, where one is needed
+	files    bool        // its arguments are files
 	flags    func(*pflag.FlagSet)
 	names    func(args []string) ([]config.AppEnv, error) // what it touches, the one it changes last; nil: the first argument
 	run      func(context.Context, *call) error
@@ -77,14 +79,14 @@ func table() []command {
 		releasesCommand(), showCommand(), planCommand(), logsCommand(),
 		rollbackCommand(), redeployCommand(), promoteCommand(), cancelCommand(), lockCommand(), unlockCommand(),
 		varsCommands(), serviceCommands(), runCommand(),
-		appCommands(), keyCommands(), auditCommands(), doctorCommand(), cacheCommands(), backupCommand(),
+		appCommands(), keyCommands(), auditCommands(), doctorCommand(), cacheCommands(),
 		{name: "init", short: "Create DIR: server.toml, host key, database; never overwrites", local: true},
 		{name: "serve", short: "Serve until SIGTERM", local: true},
 		{name: "config", short: "The configuration", local: true, sub: []command{
 			{name: "check", short: "Say every mistake in server.toml at once", local: true},
 		}},
 		backupCommand(),
-		{name: "restore", args: "FILE --home DIR", short: "Lay a backup into an empty DIR", local: true},
+		{name: "restore", args: "FILE --home DIR", short: "Lay a backup into an empty DIR", local: true, files: true},
 		completionCommand(), versionCommand(), helpCommand(),
 	}
 }

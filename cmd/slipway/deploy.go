@@ -35,7 +35,7 @@ func (c *call) deploy(ctx context.Context, r hooks.Request) error {
 
 func rollbackCommand() command {
 	return command{
-		name: "rollback", args: "APP/ENV [N] [--keep-vars]", short: "Make an earlier build and its vars live again, as a new release",
+		name: "rollback", args: "APP/ENV [N] [--keep-vars]", complete: []completer{appEnvs, about(releaseNumbers)}, short: "Make an earlier build and its vars live again, as a new release",
 		long: "N is a release's number; without it, the one that was good before the live one. Nothing is built.",
 		who:  deployer, changes: true, min: 1, max: 2,
 		flags: func(f *pflag.FlagSet) { f.Bool("keep-vars", false, "with the vars of now, not those of then") },
@@ -76,7 +76,7 @@ func redeployCommand() command {
 
 func promoteCommand() command {
 	return command{
-		name: "promote", args: "APP/FROM TO", short: "Deploy FROM's live plan to APP/TO: the same commits, to the submodules",
+		name: "promote", args: "APP/FROM TO", complete: []completer{appEnvs, about(otherEnvironments)}, short: "Deploy FROM's live plan to APP/TO: the same commits, to the submodules",
 		who: deployer, changes: true, min: 2, max: 2, names: fromAndTo,
 		run: func(ctx context.Context, c *call) error {
 			all, err := fromAndTo(c.args)

@@ -22,8 +22,6 @@ func (a *app) run(ctx context.Context, caller store.Caller, argv []string, io bu
 	switch {
 	case len(argv) == 0:
 		err = c.greet(ctx)
-	case isCompletion(argv[0]) && !c.local():
-		err = unknownCommand("", argv[0], c.visible(table()))
 	case argv[0] == "--version":
 		err = c.execute(ctx, []string{"version"})
 	default:
@@ -100,10 +98,7 @@ func (c *call) build(ctx context.Context, row command, path string) *cobra.Comma
 	cmd := &cobra.Command{
 		Use: strings.TrimSpace(row.name + " " + row.args), Short: row.short, Long: row.long,
 		SilenceErrors: true, SilenceUsage: true, DisableFlagsInUseLine: true, DisableSuggestions: true,
-		ValidArgs: row.words,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return row.words, cobra.ShellCompDirectiveNoFileComp
-		},
+		ValidArgsFunction: c.complete(ctx, row),
 	}
 	cmd.Flags().SortFlags = true
 	if row.flags != nil {

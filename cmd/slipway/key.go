@@ -21,7 +21,7 @@ var keyName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}$`)
 func keyCommands() command {
 	return command{name: "key", short: "Public keys that may call", sub: []command{
 		{
-			name: "add", args: "NAME [--admin] [--allow 'APP/ENV' ...] [--principal] < key.pub", who: admin, changes: true, min: 1, max: 1,
+			name: "add", complete: []completer{keyNames}, args: "NAME [--admin] [--allow 'APP/ENV' ...] [--principal] < key.pub", who: admin, changes: true, min: 1, max: 1,
 			short: "Add a public key, or change the rights of one",
 			long: "The key is read from standard input, in the form of authorized_keys. For a key that is there already\n" +
 				"--admin and --allow replace its rights, without them they stay; with no input NAME's key is meant.\n" +
@@ -35,7 +35,7 @@ func keyCommands() command {
 			run: keyAdd,
 		},
 		{name: "list", short: "List the keys, newest first", who: admin, run: keyList},
-		{name: "remove", args: "NAME", short: "Remove a key; its sessions end", who: admin, changes: true, min: 1, max: 1, run: keyRemove},
+		{name: "remove", args: "NAME", complete: []completer{keyNames}, short: "Remove a key; its sessions end", who: admin, changes: true, min: 1, max: 1, run: keyRemove},
 		{name: "attempts", short: "List who was turned away, newest first", who: admin, run: keyAttempts},
 	}}
 }

@@ -52,7 +52,9 @@ func commandLine(ctx context.Context, argv []string) int {
 		}
 	case "config":
 		return configCommand(dir, argv[1:], os.Stdout, os.Stderr)
-	case "version", "completion", "help", "--help", "-h", "--version", "__complete", "__completeNoDesc":
+	case "__complete", "__completeNoDesc":
+		return completeLocally(ctx, dir, argv)
+	case "version", "completion", "help", "--help", "-h", "--version":
 		a := &app{dir: dir, now: time.Now}
 		return a.run(ctx, localCaller(), argv, stdio(), nil)
 	}

@@ -142,7 +142,7 @@ func (c *call) release(ctx context.Context, n int) (*store.Release, error) {
 
 func showCommand() command {
 	return command{
-		name: "show", args: "APP/ENV [N]", short: "Show a release, the live one by default, and what changed with it",
+		name: "show", args: "APP/ENV [N]", complete: []completer{appEnvs, about(releaseNumbers)}, short: "Show a release, the live one by default, and what changed with it",
 		who: deployer, min: 1, max: 2, run: showRelease,
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 func logsCommand() command {
 	return command{
-		name: "logs", args: "APP/ENV [N] [-f]", short: "Print a release's build log, the newest by default", who: deployer, min: 1, max: 2,
+		name: "logs", args: "APP/ENV [N] [-f]", complete: []completer{appEnvs, about(releaseNumbers)}, short: "Print a release's build log, the newest by default", who: deployer, min: 1, max: 2,
 		flags: func(f *pflag.FlagSet) { f.BoolP("follow", "f", false, "go on until the deploy ends") },
 		run: func(ctx context.Context, c *call) error {
 			n, err := c.number(1)

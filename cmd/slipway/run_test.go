@@ -79,6 +79,7 @@ func newOffice(t *testing.T) *office {
 	})
 	o.app = &app{
 		dir: dir, config: inForce, store: s, hooks: h, resolver: resolver, now: now, target: target,
+		command: func(words string) string { return "ssh ship " + words },
 		dropKey: func(f string) { o.dropped = append(o.dropped, f) },
 	}
 	return o

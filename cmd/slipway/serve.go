@@ -98,7 +98,7 @@ func open(ctx context.Context, dir string, log zerolog.Logger) (_ *system, err e
 		Config: s.config.Load, Store: s.store, Resolver: s.resolver, Target: s.target,
 		Command: s.command, Log: log, Now: time.Now, Lock: s.lock,
 	})
-	s.app = &app{dir: dir, config: s.config.Load, store: s.store, hooks: s.hooks, resolver: s.resolver, target: s.target, now: time.Now}
+	s.app = &app{dir: dir, config: s.config.Load, store: s.store, hooks: s.hooks, resolver: s.resolver, target: s.target, now: time.Now, command: s.command}
 	if err := s.hooks.Recover(ctx); err != nil {
 		return nil, errors.Join(err, s.resolver.Close())
 	}

@@ -8,7 +8,7 @@ func serviceCommands() command {
 	return command{name: "service", short: "The services of an APP/ENV: its databases", sub: []command{
 		{name: "list", args: "APP/ENV", short: "List the services, and where each is", who: deployer, min: 1, max: 1, run: serviceList},
 		{
-			name: "rotate", args: "APP/ENV NAME", short: "Give a service a new password", who: deployer, changes: true, min: 2, max: 2,
+			name: "rotate", args: "APP/ENV NAME", complete: []completer{appEnvs, about(serviceNames)}, short: "Give a service a new password", who: deployer, changes: true, min: 2, max: 2,
 			long: "It makes a new release of the live build with the new password, at once. Until that has restarted the app, the old one can open no new connection.",
 			run:  serviceRotate,
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -57,6 +58,7 @@ func wrongFlag(cmd *cobra.Command, path string, err error) error {
 func helpCommand() command {
 	return command{
 		name: "help", args: "[COMMAND ...]", short: "Say what a command does", max: -1,
+		complete: []completer{topics, topics},
 		run: func(ctx context.Context, c *call) error {
 			root := c.tree(ctx)
 			cmd, rest, err := root.Find(c.args)
@@ -151,24 +153,17 @@ func flagText(f *pflag.Flag) string {
 	}
 }
 
-func completionCommand() command {
-	shells := []string{"bash", "zsh", "fish"}
-	return command{
-		name: "completion", args: "bash|zsh|fish", short: "Print a shell's completion script", min: 1, max: 1, words: shells,
-		long: "To use it: source <(slipway completion bash)",
-		run: func(ctx context.Context, c *call) error {
-			root := c.tree(ctx)
-			switch c.args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(c.io.Out, true)
-			case "zsh":
-				return root.GenZshCompletion(c.io.Out)
-			case "fish":
-				return root.GenFishCompletion(c.io.Out, true)
-			}
-			return config.Errorf(config.Usage, c.usage(), "there is no completion for %s", quoted(c.args[0]))
-		},
+// topics offers the words that lead on from those that are there.
+func topics(_ context.Context, c *call, args []string) ([]string, error) {
+	rows := c.visible(table())
+	for _, word := range args {
+		i := slices.IndexFunc(rows, func(r command) bool { return r.name == word })
+		if i < 0 {
+			return nil, nil
+		}
+		rows = rows[i].sub
 	}
+	return words(rows), nil
 }
 
 func versionCommand() command {

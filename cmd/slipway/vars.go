@@ -31,7 +31,7 @@ func varsCommands() command {
 			flags: stage, run: varsSet,
 		},
 		{
-			name: "unset", args: "APP/ENV KEY ...", short: "Unset vars", who: deployer, changes: true, min: 2, max: -1,
+			name: "unset", args: "APP/ENV KEY ...", complete: []completer{appEnvs, about(varNames)}, short: "Unset vars", who: deployer, changes: true, min: 2, max: -1,
 			long: "It makes a new release of the live build, at once.", flags: stage, run: varsUnset,
 		},
 	}}
