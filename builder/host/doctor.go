@@ -65,7 +65,8 @@ func (h *Host) checkRoot() []builder.Check {
 	check := builder.Check{Level: "ok", What: "root"}
 	err := makeDir(h.o.Root, 0o755)
 	if err == nil {
-		err = unix.Access(h.o.Root, unix.W_OK)
+		// To enter it shows that it is a directory.
+		err = unix.Access(h.o.Root+"/.", unix.W_OK)
 	}
 	if err != nil {
 		check.Level, check.Text = "fail", fmt.Sprintf("%s: %v", h.o.Root, err)

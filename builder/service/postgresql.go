@@ -232,6 +232,26 @@ func (s *Server) Ping(ctx context.Context, w Wait) error {
 	return nil
 }
 
+// Check connects as Slipway does, and proves that its login may do what it has
+// to. It returns the server's version.
+func (s *Server) Check(ctx context.Context, w Wait) (version string, err error) {
+	ctx, cancel := s.bound(ctx, w)
+	defer cancel()
+	conn, err := s.open(ctx, w)
+	if err != nil {
+		return "", err
+	}
+	defer conn.close(ctx)
+	var may bool
+	err = conn.row(ctx, "ask for the rights of "+s.admin.User,
+		"SELECT rolsuper OR rolcreatedb AND rolcreaterole FROM pg_roles WHERE rolname = current_user", nil, &may)
+	if err == nil && !may {
+		err = config.Errorf(config.Failed, "an admin gives it the rights: ALTER ROLE "+s.admin.User+" CREATEDB CREATEROLE",
+			"postgresql at %s lets %s log in, but not make databases and roles", s.Addr(), s.admin.User)
+	}
+	return strconv.Itoa(conn.version / 10_000), err
+}
+
 // statementTime bounds all that is asked once the server has answered.
 const statementTime = time.Minute
 

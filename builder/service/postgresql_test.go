@@ -103,6 +103,22 @@ func TestPostgreSQL(t *testing.T) {
 		t.Errorf("a wrong password: %v", err)
 	}
 
+	t.Run("doctor", func(t *testing.T) {
+		version, err := s.Check(ctx, Wait{})
+		if err != nil || len(version) != 2 {
+			t.Errorf("%q %v", version, err)
+		}
+		must(t, c.Exec(ctx, "postgres", "CREATE ROLE poor LOGIN CREATEDB PASSWORD 'canary'"))
+		_, err = server(t, c.URL("poor", "canary", "postgres")).Check(ctx, Wait{})
+		if err == nil || !strings.Contains(err.Error(), "lets poor log in, but not make databases and roles") || !strings.Contains(config.Hint(err), "ALTER ROLE poor CREATEDB CREATEROLE") {
+			t.Errorf("a login without rights: %v", err)
+		}
+		_, err = server(t, c.URL("poor", "wrong", "postgres")).Check(ctx, Wait{})
+		if err == nil || !strings.Contains(err.Error(), "cannot log in as poor") || config.Hint(err) == "" {
+			t.Errorf("a wrong password: %v", err)
+		}
+	})
+
 	t.Run("crashes", func(t *testing.T) { // what a Make that stopped in the middle leaves
 		d := database(t, "half/dev", "db")
 		must(t, c.Exec(ctx, "postgres", "SET ROLE slipway", "CREATE ROLE half_dev LOGIN", ownership(d), "GRANT half_dev TO slipway",

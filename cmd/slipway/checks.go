@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/builder"
+	"slipway/builder/service"
 	"slipway/config"
 	"slipway/hooks/submodule"
 	"slipway/store"
@@ -29,6 +30,7 @@ const (
 	lowInodes = 10_000
 
 	dialTime      = 5 * time.Second // for a source to answer in
+	serviceTime   = time.Second     // for a database that is just being restarted
 	dialsAtOnce   = 8
 	staleDeploy   = 24 * time.Hour // a deploy that is under way for longer
 	oneOf         = "%d, the last %s from %s as %s, %s UTC"
@@ -96,7 +98,8 @@ func (a *app) checkAudit(ctx context.Context) builder.Check {
 }
 
 func checkGit(ctx context.Context) builder.Check {
-	return checked("git", "has all that is needed", git.CheckVersion(ctx), "install a newer git")
+	version, err := git.Version(ctx)
+	return checked("git", version+" has all that is needed", err, "install a newer git")
 }
 
 // checkDisk measures the file system that DIR is on.
@@ -105,15 +108,71 @@ func (a *app) checkDisk() builder.Check {
 	if err := unix.Statfs(a.dir, &disk); err != nil {
 		return checked("disk", "", fmt.Errorf("measure %s: %w", a.dir, err), "")
 	}
-	free := disk.Bavail * uint64(disk.Bsize)
+	return checkRoom(disk.Bavail*uint64(disk.Bsize), disk.Files > 0, disk.Ffree)
+}
+
+// checkRoom judges what is free; some file systems do not count their inodes.
+func checkRoom(free uint64, counted bool, inodes uint64) builder.Check {
 	k := builder.Check{Level: levelOK, What: "disk", Text: humanize.IBytes(free) + " free"}
-	if disk.Files > 0 { // some file systems do not count them
-		k.Text += ", " + humanize.Comma(int64(disk.Ffree)) + " inodes"
+	if counted {
+		k.Text += ", " + humanize.Comma(int64(inodes)) + " inodes"
 	}
-	if free < lowBytes || disk.Files > 0 && disk.Ffree < lowInodes {
+	if free < lowBytes || counted && inodes < lowInodes {
 		k.Level, k.Hint = levelWarn, "cache prune, or a smaller keep in server.toml, makes room"
 	}
 	return k
+}
+
+// checkLeft counts what killed pushes and fetches have left, which only a start
+// can tell from what is being used.
+func (a *app) checkLeft() builder.Check {
+	var all []string
+	var errs []error
+	for _, pattern := range []string{"tmp/*", "repos/*.git/objects/tmp_objdir-*", "repos/*.git/*.lock"} {
+		found, err := filepath.Glob(filepath.Join(a.dir, pattern))
+		errs = append(errs, err)
+		for _, path := range found {
+			info, err := os.Lstat(path)
+			if err == nil && a.now().Sub(info.ModTime()) > staleDeploy {
+				all = append(all, path)
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil || len(all) == 0 {
+		return checked("left over", "nothing", err, "")
+	}
+	return builder.Check{
+		Level: levelWarn, What: "left over", Text: fmt.Sprintf("%d temporary files older than a day, such as %s", len(all), all[0]),
+		Hint: "the next start of serve removes them",
+	}
+}
+
+// checkServices connects to every PostgreSQL server that an environment has.
+func checkServices(ctx context.Context, cfg *config.Server, envs []config.Env) []builder.Check {
+	var all []builder.Check
+	seen := map[config.Secret]bool{}
+	for _, e := range envs {
+		p := cfg.Environments[e].Services.PostgreSQL
+		if p == nil || seen[p.URL] {
+			continue
+		}
+		seen[p.URL] = true
+		all = append(all, checkPostgreSQL(ctx, p))
+	}
+	return all
+}
+
+func checkPostgreSQL(ctx context.Context, p *config.PostgreSQL) builder.Check {
+	const what = "postgresql"
+	server, err := service.NewServer(p)
+	if err != nil {
+		return checked(what, "", err, checkFileHint)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, dialTime, config.Errorf(config.Failed,
+		"look whether it runs, and what lies between", "postgresql at %s does not answer within %s", server.Addr(), dialTime))
+	defer cancel()
+	version, err := server.Check(ctx, service.Wait{For: serviceTime})
+	return checked(what, server.Addr()+" answers, version "+version+", and takes the login", err, checkFileHint)
 }
 
 // checkDeploys finds what an interrupted deploy has left to be done.

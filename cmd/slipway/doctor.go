@@ -65,9 +65,10 @@ func doctor(ctx context.Context, c *call) error {
 func (a *app) checks(ctx context.Context, envs []config.Env) []builder.Check {
 	all := []builder.Check{a.checkConfig()}
 	all = append(all, a.checkModes()...)
-	all = append(all, a.checkHostKey(), a.checkDatabase(ctx), a.checkAudit(ctx), checkGit(ctx), a.checkDisk(), a.checkDeploys(ctx))
+	all = append(all, a.checkHostKey(), a.checkDatabase(ctx), a.checkAudit(ctx), checkGit(ctx), a.checkDisk(), a.checkLeft(), a.checkDeploys(ctx))
 	all = append(all, a.checkKeys(ctx), a.checkAttempts(ctx))
 	all = append(all, checkSources(ctx, a.resolver, a.config().Sources)...)
+	all = append(all, checkServices(ctx, a.config(), envs)...)
 	return append(all, a.checkTargets(ctx, envs)...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"slipway/config"
 )
@@ -20,19 +21,25 @@ var version = regexp.MustCompile(`^git version (\d+)\.(\d+)`)
 
 // CheckVersion says which of git's features that we rely on is missing.
 func CheckVersion(ctx context.Context) error {
+	_, err := Version(ctx)
+	return err
+}
+
+// Version returns git's version, if that has all that we rely on.
+func Version(ctx context.Context) (string, error) {
 	out, err := Cmd{Args: []Opt{"version"}}.Output(ctx)
 	if err != nil {
-		return config.Errorf(config.Failed, "apt-get install git", "git cannot be started: %w", err)
+		return "", config.Errorf(config.Failed, "apt-get install git", "git cannot be started: %w", err)
 	}
 	m := version.FindSubmatch(out)
 	if m == nil {
-		return fmt.Errorf("git does not say its version: %q", out)
+		return "", fmt.Errorf("git does not say its version: %q", out)
 	}
 	major, errMajor := strconv.Atoi(string(m[1]))
 	minor, errMinor := strconv.Atoi(string(m[2]))
 	if errMajor != nil || errMinor != nil || major < oldestMajor || major == oldestMajor && minor < oldestMinor {
-		return config.Errorf(config.Failed, "install git 2.36 or newer",
+		return "", config.Errorf(config.Failed, "install git 2.36 or newer",
 			"git %s.%s lacks cat-file --batch-command", m[1], m[2])
 	}
-	return nil
+	return strings.TrimPrefix(strings.TrimSpace(string(out)), "git version "), nil
 }
