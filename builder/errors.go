@@ -7,10 +7,14 @@ func (e *ExitError) Error() string {
 	if e.Host != "" {
 		s += " on " + e.Host
 	}
-	if e.Signal != "" {
-		return fmt.Sprintf("%s was ended by signal %s", s, e.Signal)
+	over := ""
+	if e.Over != "" {
+		over = ", over its " + e.Over
 	}
-	return fmt.Sprintf("%s exited %d", s, e.Status)
+	if e.Signal != "" {
+		return fmt.Sprintf("%s was ended by signal %s%s", s, e.Signal, over)
+	}
+	return fmt.Sprintf("%s exited %d%s", s, e.Status, over)
 }
 
 func (e *TimeoutError) Error() string {

@@ -132,6 +132,7 @@ type ExitError struct {
 	Status int    // exit status; 0 if it was ended by Signal
 	Signal string // such as killed; "" if it exited
 	Host   string // "" for a target of one place
+	Over   string // the limit that it went over, such as "512 MiB of memory", or ""
 }
 
 // TimeoutError is a build step that was ended because its time was over.

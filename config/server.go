@@ -57,6 +57,7 @@ type Limits struct {
 	UIDs                 [2]int        // first and last uid of builds, when Slipway is root
 	Memory               int64         // bytes of one build, 0 is no limit
 	Processes, OpenFiles int           // of one build
+	CPUs                 int           // of one build, 0 is no limit
 }
 
 // Source is an internal git server, or a URL prefix on one.

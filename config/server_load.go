@@ -186,6 +186,7 @@ func (l *loader) limits(t *table) {
 		Memory:         t.size("memory", d.Memory, 0),
 		Processes:      t.integer("processes", d.Processes, 16, 4_194_304),
 		OpenFiles:      t.integer("open_files", d.OpenFiles, 64, 1_048_576),
+		CPUs:           t.integer("cpus", d.CPUs, 0, 4096),
 	}
 	if m := l.c.Limits.Memory; m > 0 && m < 16*mib {
 		t.bad("memory", fmt.Sprintf("%d bytes is too little to start anything", m), `0 is no limit, else such as: memory = "1GiB"`)

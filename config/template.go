@@ -59,6 +59,7 @@ func template(built []string) string {
 # uids = "70000-99999"     # one for each APP/ENV, if root runs the server; nothing else may use them
 # memory = 0               # bytes of one build, e.g. "2GiB"; 0 is no limit
 # processes = 4096         # of one build
+# cpus = 0                 # of one build; 0 is no limit
 # open_files = 65_536      # of one process of a build
 # log_bytes = "64MiB"      # one build's log; what comes after is dropped
 

@@ -42,9 +42,9 @@ func (b *box) step(ctx context.Context, name string, timeout time.Duration) erro
 	case err != nil:
 		return explainStart(name, b.spec.Argv, err)
 	case r.Signal != 0:
-		return &builder.ExitError{Step: name, Signal: r.Signal.String()}
+		return &builder.ExitError{Step: name, Signal: r.Signal.String(), Over: b.over}
 	case r.Status != 0:
-		return &builder.ExitError{Step: name, Status: r.Status}
+		return &builder.ExitError{Step: name, Status: r.Status, Over: b.over}
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func (h *Host) box(ctx context.Context, s builder.Stage, argv []string) (*box, e
 		list = append(list, name+"="+v)
 	}
 	slices.Sort(list)
-	return &box{layers: layers, network: true, spec: spec{
+	return &box{layers: layers, network: true, groups: groupName(h.o.Root), limits: h.o.Limits, spec: spec{
 		Argv: argv, Env: list, Dir: p.release(s.Number), Owner: o,
 		Hidden: append([]string{h.o.Root}, h.o.Hidden...), Base: p.app,
 		Writable: existing(p.release(s.Build), p.home(s.Number), p.home(s.Build), p.cache(), p.shared(), p.temp(s.Number)),

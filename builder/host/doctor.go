@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/builder"
+	"slipway/config"
 )
 
 // lowSpace and lowFiles are what is left on the file system when a warning is
@@ -22,7 +23,8 @@ const (
 // Doctor says which layers of the sandbox this machine can give, and what the
 // root has left.
 func (h *Host) Doctor(context.Context) []builder.Check {
-	return append(h.checkSandbox(Probe()), h.checkRoot()...)
+	all := append(h.checkSandbox(Probe()), checkGroups(findGroups(), h.o.Limits))
+	return append(all, h.checkRoot()...)
 }
 
 func (h *Host) checkSandbox(l Layers) []builder.Check {
@@ -59,6 +61,25 @@ func (h *Host) checkSandbox(l Layers) []builder.Check {
 		text = "each APP/ENV builds as an account of its own"
 	}
 	return append(all, builder.Check{Level: "ok", What: "sandbox", Text: text})
+}
+
+// checkGroups says what bounds a build as a whole.
+func checkGroups(p groupParents, limits config.Limits) builder.Check {
+	var there, lack []string
+	for _, c := range groupControllers {
+		if p.has(c) {
+			there = append(there, c)
+		} else if c != cpuController || limits.CPUs > 0 {
+			lack = append(lack, c)
+		}
+	}
+	if len(lack) == 0 {
+		return builder.Check{Level: "ok", What: "limits", Text: p.version() + " bounds a whole build: " + strings.Join(there, ", ")}
+	}
+	return builder.Check{
+		Level: "warn", What: "limits", Text: fmt.Sprintf("no control group for %s: limits hold for each process, or not at all (%s)", strings.Join(lack, ", "), p.lack),
+		Hint: "let root start serve, or systemd with Delegate=yes and DelegateSubgroup=server",
+	}
 }
 
 func (h *Host) checkRoot() []builder.Check {

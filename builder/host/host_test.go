@@ -106,7 +106,13 @@ func (r *rig) mustStage(s builder.Stage) string {
 
 func (r *rig) build(script string) (string, error) {
 	r.t.Helper()
-	s := r.stage(1, map[string]string{"postinstall": "#!/bin/sh\n" + script})
+	return r.buildAs(1, script)
+}
+
+// buildAs builds a release of that number.
+func (r *rig) buildAs(n int, script string) (string, error) {
+	r.t.Helper()
+	s := r.stage(n, map[string]string{"postinstall": "#!/bin/sh\n" + script})
 	var out bytes.Buffer
 	err := r.Stage(r.t.Context(), s, &out)
 	return out.String(), err

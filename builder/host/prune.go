@@ -145,16 +145,13 @@ func (h *Host) Destroy(ctx context.Context, ae config.AppEnv) error {
 }
 
 // Sweep removes the apps of env that known does not, and the unfinished links
-// of a crash. Releases are Prune's.
+// of a crash, and ends what is left of commands. Releases are Prune's.
 func (h *Host) Sweep(ctx context.Context, env config.Env, known func(config.AppEnv) bool) error {
+	errs := []error{sweepGroups(findGroups(), groupName(h.o.Root))}
 	entries, err := os.ReadDir(h.o.Root)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
 	}
-	if err != nil {
-		return err
-	}
-	var errs []error
 	for _, e := range entries {
 		app, err := config.ParseApp(e.Name())
 		if err != nil || !e.IsDir() {

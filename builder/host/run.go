@@ -125,10 +125,15 @@ func (h *Host) Run(ctx context.Context, s builder.Stage, argv []string, stdio bu
 		return 0, err
 	case err != nil:
 		return 0, explainStart("the command", argv, err)
-	case r.Signal != 0:
-		return 128 + int(r.Signal), nil
 	}
-	return r.Status, nil
+	exit = r.Status
+	if r.Signal != 0 {
+		exit = 128 + int(r.Signal)
+	}
+	if exit != 0 && b.over != "" {
+		_, err = fmt.Fprintf(stdio.Err, "the command went over its %s\n", b.over)
+	}
+	return exit, err
 }
 
 // terminal puts a pseudo terminal between the caller and the command. The

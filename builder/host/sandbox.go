@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"slipway/config"
 )
 
 // killAfter is when a sandbox that was asked to end is ended; its own first
@@ -27,6 +29,10 @@ type box struct {
 	out     io.Writer
 	err     io.Writer
 	tty     *os.File // stands for all three
+
+	groups string        // begins the name of its control group; "" wants none
+	limits config.Limits // of the group
+	over   string        // which limit of the group was reached
 }
 
 // run starts the sandbox and waits for its end, which is the end of every
@@ -45,6 +51,14 @@ func (b *box) run(ctx context.Context) (report, error) {
 	b.spec.Landlock = b.layers.Landlock
 	// By user namespace since Linux 5.14; Landlock's second version came later.
 	b.spec.Counted = b.spec.Owner.set() || b.layers.User && b.layers.Landlock >= 2
+	g, err := b.group()
+	if err != nil {
+		return report{}, err
+	}
+	if g != nil {
+		// What cannot be removed now is removed when the server starts again.
+		defer g.remove() //nolint:errcheck // the command has ended, and how is known
+	}
 	var pipes pipes
 	defer pipes.close()
 	specRead, specWrite := pipes.open()
@@ -67,7 +81,6 @@ func (b *box) run(ctx context.Context) (report, error) {
 	}
 	var feed io.WriteCloser
 	if b.in != nil && b.tty == nil {
-		var err error
 		if feed, err = cmd.StdinPipe(); err != nil {
 			return report{}, err
 		}
@@ -81,24 +94,61 @@ func (b *box) run(ctx context.Context) (report, error) {
 			feed.Close()
 		}()
 	}
-	err := errors.Join(specRead.Close(), lifeRead.Close(), reportWrite.Close())
+	err = errors.Join(specRead.Close(), lifeRead.Close(), reportWrite.Close())
 	stop := b.endWith(ctx, cmd.Process)
-	sent := json.NewEncoder(specWrite).Encode(b.spec) // fails if the sandbox is ended early
+	// It starts nothing before it has read what, so all of it is in the group.
+	sent := b.join(g, cmd.Process.Pid)
+	if sent == nil {
+		sent = json.NewEncoder(specWrite).Encode(b.spec) // fails if the sandbox is ended early
+	}
 	err = errors.Join(err, specWrite.Close())
 	var r report
 	said := json.NewDecoder(io.LimitReader(reportRead, 64<<10)).Decode(&r)
 	waited := cmd.Wait()
 	stop()
 	lifeWrite.Close() // it was open until here, so the sandbox was not ended by it
+	b.over = g.over()
 	switch {
 	case ctx.Err() != nil:
 		return r, context.Cause(ctx)
+	case said != nil && b.over != "":
+		return report{Signal: syscall.SIGKILL}, nil // the kernel took the sandbox's first process for the one to end
 	case said != nil:
 		return r, fmt.Errorf("the sandbox ended without a word: %w", errors.Join(waited, sent))
 	case r.Error != "":
 		return r, &startError{r}
 	}
 	return r, err
+}
+
+// group makes the control group of a command whose processes end with it.
+func (b *box) group() (*group, error) {
+	if b.groups == "" || b.spec.Survive {
+		return nil, nil
+	}
+	g, err := newGroup(findGroups(), b.groups, b.limits)
+	if err != nil {
+		return nil, err
+	}
+	// What bounds the whole need not bound each process, or all of the account.
+	if g.has(memoryController) {
+		b.spec.MaxMemory = 0
+	}
+	if g.has(pidsController) {
+		b.spec.MaxProcesses = 0
+	}
+	return g, nil
+}
+
+// join puts the sandbox's first process into its group.
+func (b *box) join(g *group, pid int) error {
+	if g == nil {
+		return nil
+	}
+	if err := g.add(pid); err != nil {
+		return fmt.Errorf("limit the build: %w", err)
+	}
+	return nil
 }
 
 // endWith ends the sandbox when ctx ends: first it is asked to, then it is
