@@ -20,7 +20,7 @@ func TestCheckPostinstall(t *testing.T) {
 		{"empty", "100755", "", "names no interpreter", "#!/bin/sh"},
 		{"submodule", "160000", "", "no file", "slipway.toml"},
 	} {
-		err := CheckPostinstall(c.mode, []byte(c.head))
+		err := CheckPostinstall("postinstall", c.mode, []byte(c.head))
 		if (err == nil) != (c.err == "") || err != nil && (!strings.Contains(err.Error(), c.err) || !strings.Contains(config.Hint(err), c.hint)) {
 			t.Errorf("%s: %v (hint: %s)", c.name, err, config.Hint(err))
 		}

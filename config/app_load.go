@@ -14,44 +14,83 @@ import (
 // What an app's own files are called, and how large they may be.
 const (
 	AppFileName  = "slipway.toml"
+	DotCloudName = "dotcloud.yml"
+	AppJSONName  = "app.json"
 	ProcfileName = "Procfile"
 	maxAppBytes  = 64 << 10
 )
+
+// AppSources are the files in an app's root that say something of it, each nil
+// if it is not there.
+type AppSources struct {
+	SlipwayTOML, DotCloudYML, AppJSON, Procfile []byte
+}
 
 var (
 	serviceName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,15}$`)
 	processName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 )
 
-// ParseAppFile reads slipway.toml and Procfile, each nil if the app has none.
-// The error is a Mistakes.
-func ParseAppFile(slipwayTOML, procfile []byte) (*AppFile, error) {
-	a := &AppFile{}
+// ParseAppFiles reads an app's files: slipway.toml, or in its place dotcloud.yml, or
+// app.json; and the Procfile beside any of them. The notes are what they ask for
+// and cannot have, in the order of the file. The error is a Mistakes.
+func ParseAppFiles(src AppSources) (*AppFile, []Note, error) {
+	a := &AppFile{From: []string{}, Services: []ServiceSpec{{"db", "sqlite"}}}
 	a.Build.Timeout, a.Build.Network, a.Deploy.Health.Timeout = 10*time.Minute, true, 30*time.Second
-	doc, top := openDocument(AppFileName, slipwayTOML, maxAppBytes)
-	if top != nil {
-		a.build(top.table("build"))
-		skip := top.table("submodules")
-		a.Submodules.Skip = paths(skip, "skip", "vendor/windows-sdk")
-		skip.unknown()
-		a.vars(top.table("vars"))
-		a.services(top)
-		a.deploy(top.table("deploy"))
-		a.processes(top.table("processes"))
-		top.unknown()
+	var mistakes Mistakes
+	var notes []Note
+	settled := false // by [processes], even if that is empty
+	for _, f := range []struct {
+		name string
+		data []byte
+		read func([]byte) (Mistakes, []Note)
+	}{
+		{AppFileName, src.SlipwayTOML, func(b []byte) (Mistakes, []Note) { m, s := a.parseTOML(b); settled = s; return m, nil }},
+		{DotCloudName, src.DotCloudYML, func(b []byte) (Mistakes, []Note) { return parseDotCloud(a, b) }},
+		{AppJSONName, src.AppJSON, func(b []byte) (Mistakes, []Note) { return parseAppJSON(a, b) }},
+	} {
+		switch {
+		case f.data == nil:
+		case len(a.From) > 0:
+			notes = append(notes, Note{File: f.name, Text: "not read, as there is a " + a.From[0]})
+		default:
+			a.From = append(a.From, f.name)
+			mistakes, notes = f.read(f.data)
+		}
 	}
-	release, processes, mistakes := parseProcfile(procfile)
-	doc.mistakes = append(doc.mistakes, mistakes...)
+	release, processes, wrong := parseProcfile(src.Procfile)
+	mistakes = append(mistakes, wrong...)
+	if src.Procfile != nil {
+		a.From = append(a.From, ProcfileName)
+	}
 	if a.Deploy.Release == "" {
 		a.Deploy.Release = release
 	}
-	if top == nil || !top.has("processes") {
+	if !settled && a.Processes == nil {
 		a.Processes = processes
 	}
-	if err := doc.mistakes.err(); err != nil {
-		return nil, err
+	if err := mistakes.err(); err != nil {
+		return nil, nil, err
 	}
-	return a, nil
+	return a, notes, nil
+}
+
+// parseTOML reads slipway.toml; processes says that it settles which there are.
+func (a *AppFile) parseTOML(data []byte) (mistakes Mistakes, processes bool) {
+	doc, top := openDocument(AppFileName, data, maxAppBytes)
+	if top == nil {
+		return doc.mistakes, false
+	}
+	a.build(top.table("build"))
+	skip := top.table("submodules")
+	a.Submodules.Skip = paths(skip, "skip", "vendor/windows-sdk")
+	skip.unknown()
+	a.vars(top.table("vars"))
+	a.services(top)
+	a.deploy(top.table("deploy"))
+	a.processes(top.table("processes"))
+	top.unknown()
+	return doc.mistakes, top.has("processes")
 }
 
 func (a *AppFile) build(t *table) {
@@ -61,6 +100,13 @@ func (a *AppFile) build(t *table) {
 	a.Build.Cache = paths(t, "cache", ".npm")
 	if a.Build.LFS = t.str("lfs", "", "pointers"); a.Build.LFS != "" && a.Build.LFS != "pointers" {
 		t.bad("lfs", quote(a.Build.LFS)+" is not known", `lfs = "pointers" deploys the pointers as they are`)
+	}
+	switch home := t.str("home", "", "dotcloud"); home {
+	case "":
+	case "dotcloud":
+		a.DotCloud = &DotCloud{Service: "www", Approot: "."}
+	default:
+		t.bad("home", quote(home)+" is not known", `home = "dotcloud" makes it as dotCloud did`)
 	}
 	t.unknown()
 }
@@ -110,7 +156,6 @@ func variable(t *table, name string, into map[string]string) {
 func (a *AppFile) services(top *table) {
 	names, tables := top.named("services")
 	if !top.has("services") {
-		a.Services = []ServiceSpec{{"db", "sqlite"}}
 		return
 	}
 	a.Services = []ServiceSpec{}

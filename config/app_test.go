@@ -58,11 +58,25 @@ func contractAppFile() *AppFile {
 	return a
 }
 
+// parseApp reads a slipway.toml and a Procfile, "" if there is none.
+func parseApp(slipway, procfile string) (*AppFile, error) {
+	var src AppSources
+	if slipway != "" {
+		src.SlipwayTOML = []byte(slipway)
+	}
+	if procfile != "" {
+		src.Procfile = []byte(procfile)
+	}
+	a, _, err := ParseAppFiles(src)
+	return a, err
+}
+
 func TestParseAppFile(t *testing.T) {
-	byDefault := &AppFile{Services: []ServiceSpec{{"db", "sqlite"}}}
+	byDefault := &AppFile{From: []string{}, Services: []ServiceSpec{{"db", "sqlite"}}}
 	byDefault.Build.Timeout, byDefault.Build.Network, byDefault.Deploy.Health.Timeout = 10*time.Minute, true, 30*time.Second
 	with := func(change func(*AppFile)) *AppFile {
 		a := *byDefault
+		a.From = []string{}
 		change(&a)
 		return &a
 	}
@@ -70,7 +84,7 @@ func TestParseAppFile(t *testing.T) {
 		name, toml, procfile string
 		want                 *AppFile
 	}{
-		{"nothing", "", "", byDefault},
+		{"nothing", "", "", with(func(*AppFile) {})},
 		{"all", contractApp, "web: other\nrelease: other\n", contractAppFile()},
 		{"Procfile", "", "# x\r\nweb: gunicorn shop.wsgi --bind :8000\r\n\nrelease: ./manage.py migrate\nworker-1:celery\n", with(func(a *AppFile) {
 			a.Deploy.Release = "./manage.py migrate"
@@ -80,12 +94,18 @@ func TestParseAppFile(t *testing.T) {
 			a.Deploy.Release, a.Processes = "r", map[string]string{"web": "x"}
 		})},
 		{"no services", "[services]", "", with(func(a *AppFile) { a.Services = []ServiceSpec{} })},
-		{"no processes", "[processes]", "web: x", byDefault},
+		{"no processes", "[processes]", "web: x", with(func(*AppFile) {})},
 	} {
-		got, err := ParseAppFile([]byte(c.toml), []byte(c.procfile))
+		got, err := parseApp(c.toml, c.procfile)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
+		}
+		if c.toml != "" {
+			c.want.From = append(c.want.From, "slipway.toml")
+		}
+		if c.procfile != "" {
+			c.want.From = append(c.want.From, "Procfile")
 		}
 		if diff := cmp.Diff(c.want, got, sameServer); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", c.name, diff)
@@ -102,7 +122,7 @@ func TestParseAppFile(t *testing.T) {
 			t.Errorf("%s: not the same after JSON:\n%s", c.name, diff)
 		}
 	}
-	a, err := ParseAppFile(nil, nil)
+	a, _, err := ParseAppFiles(AppSources{})
 	if err != nil || len(a.AllVars(Env{"prod"})) != 0 {
 		t.Errorf("nil: %v", err)
 	}
@@ -114,7 +134,7 @@ func TestParseAppFile(t *testing.T) {
 }
 
 func TestAppMistakes(t *testing.T) {
-	_, err := ParseAppFile([]byte(`[biuld]
+	_, err := parseApp(`[biuld]
 [build]
 timeout = 600
 [vars]
@@ -124,7 +144,7 @@ debug-mode = "1"
 LD_PRELOAD = "x"
 [deploy]
 shared = ["media/", "/etc"]
-`), []byte("web gunicorn\nweb: a\nweb: b\n"))
+`, "web gunicorn\nweb: a\nweb: b\n")
 	if err == nil {
 		t.Fatal("all is taken")
 	}
@@ -207,7 +227,7 @@ func TestAppValues(t *testing.T) {
 		{strings.Repeat("#", 65<<10), "", "larger than 64 KiB"},
 	} {
 		shown := quote(c.toml)
-		_, err := ParseAppFile([]byte(c.toml), nil)
+		_, err := parseApp(c.toml, "")
 		if err == nil {
 			t.Errorf("%s is taken", shown)
 			continue
@@ -244,7 +264,7 @@ func TestManyMistakes(t *testing.T) {
 	for i := range 5000 {
 		fmt.Fprintf(&b, "k%d = 1\n", i)
 	}
-	_, err := ParseAppFile([]byte(b.String()), nil)
+	_, err := parseApp(b.String(), "")
 	ms, ok := err.(Mistakes)
 	if !ok || len(ms) != maxMistakes+1 || !strings.Contains(ms[maxMistakes].Text, "4900 more") {
 		t.Fatalf("%d mistakes, the last: %v", len(ms), ms[len(ms)-1])
@@ -255,7 +275,7 @@ func FuzzAppFile(f *testing.F) {
 	f.Add([]byte(contractApp), []byte("web: x\nrelease: y"))
 	f.Add([]byte("[vars]\nA=1\n[vars.x]\n'b'='c'"), []byte(":\n#"))
 	f.Fuzz(func(t *testing.T, slipway, procfile []byte) {
-		a, err := ParseAppFile(slipway, procfile)
+		a, err := parseApp(string(slipway), string(procfile))
 		if err != nil {
 			for _, m := range err.(Mistakes) {
 				if m.Text == "" || printable(m.String()) != m.String() || printable(m.Hint) != m.Hint {

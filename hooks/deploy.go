@@ -38,4 +38,7 @@ type PlanView struct {
 	Modules []PlannedModule
 	Skipped []string
 	Removed []store.Module // in the live release, not in this plan
+
+	Settings []string // the files that they come from
+	Notes    []string // on what of those has no counterpart
 }

@@ -35,6 +35,9 @@ func (d *deploy) makeTree(ctx context.Context) error {
 	if err := d.readApp(ctx, app); err != nil {
 		return err
 	}
+	if err := d.checkNeeds(); err != nil {
+		return err
+	}
 	if err := fault.Hit("plan.resolve"); err != nil {
 		return err
 	}
@@ -115,44 +118,6 @@ func samePlan(a, b store.Plan) bool {
 		return x.Path == y.Path && x.Commit == y.Commit
 	})
 }
-
-// readApp reads what the app says about itself, and refuses a postinstall that
-// could not run.
-func (d *deploy) readApp(ctx context.Context, app tree.Part) error {
-	toml, _, err := tree.File(ctx, app, "slipway.toml", maxAppFile)
-	if err != nil {
-		return err
-	}
-	procfile, _, err := tree.File(ctx, app, "Procfile", maxAppFile)
-	if err != nil {
-		return err
-	}
-	if d.app, err = config.ParseAppFile(toml, procfile); err != nil {
-		return err
-	}
-	if d.rel.App, err = json.Marshal(d.app); err != nil {
-		return err
-	}
-	if err := d.checkServices(); err != nil {
-		return err
-	}
-	if d.app.Build.Postinstall == "" {
-		head, mode, err := tree.Head(ctx, app, "postinstall", postinstallHead)
-		if err != nil {
-			return err
-		}
-		if mode != "" {
-			d.postinstall = true
-			return builder.CheckPostinstall(mode, head)
-		}
-	}
-	return nil
-}
-
-const (
-	maxAppFile      = 1 << 20 // bytes of slipway.toml and of Procfile
-	postinstallHead = 4 << 10 // bytes of postinstall that are looked at
-)
 
 // resolve makes the plan and fetches what is missing.
 func (d *deploy) resolve(ctx context.Context) (submodule.Result, error) {

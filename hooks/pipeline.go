@@ -48,6 +48,7 @@ type deploy struct {
 	log      io.WriteCloser
 	feed     *feed
 	app      *config.AppFile
+	notes    []config.Note // on what of the app's files has no counterpart
 	upstream config.SourceURL
 	manifest *tree.Manifest
 	// postinstall says that the tree has the default one.

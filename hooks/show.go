@@ -87,7 +87,7 @@ func (d *deploy) dryRun() {
 	n := len(d.app.Vars) + len(d.app.EnvVars[d.ae.Env()])
 	text := fmt.Sprintf("%d set", len(d.vars))
 	if n > 0 {
-		text += fmt.Sprintf(", %d from slipway.toml", n)
+		text += fmt.Sprintf(", %d from %s", n, d.app.Settings())
 	}
 	p.Step("Vars", text, -1)
 	p.Blank()

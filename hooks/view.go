@@ -41,6 +41,7 @@ func (s *Server) Plan(ctx context.Context, by store.Caller, ae config.AppEnv, co
 	if err := d.readApp(ctx, tree.Part{Dir: d.repo().dir, Commit: v.Commit}); err != nil {
 		return v, err
 	}
+	v.Settings, v.Notes = d.app.From, notesText(d.app, d.notes)
 	base, err := d.base(ctx)
 	if err != nil {
 		return v, err

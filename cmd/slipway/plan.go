@@ -49,7 +49,14 @@ func (c *call) planText(v hooks.PlanView) error {
 	if v.Live != nil {
 		live = fmt.Sprintf("live: release %d, %s", v.Live.Number, v.Live.Commit.Short())
 	}
-	if err := c.print("%s  %s  %s\n%s\n\n", c.ae, v.Commit.Short(), show(v.Title), live); err != nil {
+	head := fmt.Sprintf("%s  %s  %s\n%s\n", c.ae, v.Commit.Short(), show(v.Title), live)
+	if len(v.Settings) > 0 {
+		head += "settings: " + strings.Join(v.Settings, ", ") + "\n"
+	}
+	for _, note := range v.Notes {
+		head += "note: " + show(note) + "\n"
+	}
+	if err := c.print("%s\n", head); err != nil {
 		return err
 	}
 	var rows [][]string
@@ -104,12 +111,16 @@ type planJSON struct {
 	Modules []plannedJSON  `json:"modules"`
 	Skipped []string       `json:"skipped"`
 	Removed []store.Module `json:"removed"`
+
+	Settings []string `json:"settings"` // the files that they come from
+	Notes    []string `json:"notes"`
 }
 
 func (c *call) planJSON(v hooks.PlanView) planJSON {
 	out := planJSON{
 		AppEnv: v.AppEnv.String(), Commit: string(v.Commit), Title: v.Title,
 		Modules: []plannedJSON{}, Skipped: inOrder(v.Skipped), Removed: inOrder(v.Removed),
+		Settings: inOrder(v.Settings), Notes: inOrder(v.Notes),
 	}
 	for _, m := range v.Modules {
 		out.Modules = append(out.Modules, plannedJSON{m.Module, string(m.Live), m.Cached, m.Source, m.Error})

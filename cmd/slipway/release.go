@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -38,6 +39,8 @@ type releaseJSON struct {
 	Error   string             `json:"error"`
 	Modules []store.Module     `json:"modules"`
 	Skipped []string           `json:"skipped"`
+
+	Settings []string `json:"settings"` // the files that they come from
 }
 
 func (c *call) asJSON(r store.Release) releaseJSON {
@@ -50,7 +53,18 @@ func (c *call) asJSON(r store.Release) releaseJSON {
 		By: r.By, Reason: r.Reason, Build: r.Build, Pruned: r.Pruned, Created: jsonTime(r.Created), Ended: jsonTime(r.Ended),
 		Seconds: c.took(r).Seconds(), Steps: steps, Files: r.Tree.Files, Bytes: r.Tree.Bytes, Tree: r.Tree.ID, Error: r.Error,
 		Modules: inOrder(r.Plan.Modules), Skipped: inOrder(r.Plan.Skipped),
+		Settings: settings(r),
 	}
+}
+
+// settings are the files that a release's settings come from; none are known of
+// one that ended before they were read.
+func settings(r store.Release) []string {
+	var file struct{ From []string }
+	if len(r.App) == 0 || json.Unmarshal(r.App, &file) != nil { // a deploy of it says what is wrong
+		return []string{}
+	}
+	return inOrder(file.From)
 }
 
 // took is how long a deploy took, or has taken until now.
@@ -202,6 +216,9 @@ func (c *call) releaseText(r *store.Release) string {
 	}
 	if r.Tree.ID != "" {
 		line("tree", "%s files, %s, %s", humanize.Comma(int64(r.Tree.Files)), humanize.IBytes(uint64(max(r.Tree.Bytes, 0))), r.Tree.ID)
+	}
+	if from := settings(*r); len(from) > 0 {
+		line("settings", "%s", strings.Join(from, ", "))
 	}
 	if r.Error != "" {
 		line("error", "%s", show(r.Error))

@@ -183,7 +183,7 @@ func (o *office) seed(name string) config.AppEnv {
 	o.t.Helper()
 	ctx, ae := o.t.Context(), appEnv(o.t, name)
 	check(o.t, o.store.CreateApp(ctx, ae.App()))
-	file, err := config.ParseAppFile([]byte(shopTOML), nil)
+	file, _, err := config.ParseAppFiles(config.AppSources{SlipwayTOML: []byte(shopTOML)})
 	check(o.t, err)
 	text, err := json.Marshal(file)
 	check(o.t, err)

@@ -37,11 +37,8 @@ func varsCommands() command {
 	}}
 }
 
-// Where a value comes from.
-const (
-	fromSet  = "set"
-	fromFile = "slipway.toml"
-)
+// fromSet is where a value comes from that is no file's.
+const fromSet = "set"
 
 // masked stands for a value that is not shown.
 const masked = "***"
@@ -126,8 +123,8 @@ func (c *call) fromRelease(ctx context.Context, live *store.Release, all map[str
 			all[name] = v
 		}
 	}
-	add(file.Vars, fromFile)
-	add(file.EnvVars[c.ae.Env()], fromFile+" [vars."+c.ae.Env().String()+"]")
+	add(file.Vars, file.Settings())
+	add(file.EnvVars[c.ae.Env()], file.Settings()+" [vars."+c.ae.Env().String()+"]")
 	for name := range then { // what is still set comes over it
 		all[name] = variable{Name: name, From: "unset", Staged: true}
 	}
