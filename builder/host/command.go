@@ -93,9 +93,13 @@ func (h *Host) box(ctx context.Context, s builder.Stage, argv []string) (*box, e
 		list = append(list, name+"="+v)
 	}
 	slices.Sort(list)
+	old := ""
+	if s.App.DotCloud != nil && isDir(homes) {
+		old = p.home(s.Number)
+	}
 	return &box{layers: layers, network: true, groups: groupName(h.o.Root), limits: h.o.Limits, spec: spec{
 		Argv: argv, Env: list, Dir: p.release(s.Number), Owner: o,
-		Hidden: append([]string{h.o.Root}, h.o.Hidden...), Base: p.app,
+		Hidden: append([]string{h.o.Root}, h.o.Hidden...), Base: p.app, DotCloud: old,
 		Writable: existing(p.release(s.Build), p.home(s.Number), p.home(s.Build), p.cache(), p.shared(), p.temp(s.Number)),
 		Temp:     p.temp(s.Number),
 		MaxFiles: h.o.Limits.OpenFiles, MaxProcesses: h.o.Limits.Processes, MaxMemory: h.o.Limits.Memory,

@@ -48,6 +48,10 @@ func (h *Host) variables(p place, s builder.Stage) map[string]string {
 	} {
 		all[name] = v
 	}
+	if old := s.App.DotCloud; old != nil {
+		all["DOTCLOUD_SERVICE_NAME"], all["DOTCLOUD_SERVICE_ID"] = old.Service, strconv.Itoa(h.o.Index)
+		all["PATH"] = filepath.Join(p.home(s.Number), "env", "bin") + ":" + searchPath
+	}
 	return all
 }
 
@@ -75,6 +79,11 @@ func (h *Host) makeHome(p place, s builder.Stage, o owner) error {
 	for _, name := range append([]string{".cache"}, s.App.Build.Cache...) {
 		if err := linkCache(home, cache, name, o); err != nil {
 			return fmt.Errorf("cache %s: %w", name, err)
+		}
+	}
+	if s.App.DotCloud != nil {
+		if err := makeDotCloud(home, s); err != nil {
+			return fmt.Errorf("make the home of dotCloud's: %w", err)
 		}
 	}
 	return h.writeEnvironment(home, p, s, o)

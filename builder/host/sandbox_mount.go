@@ -28,6 +28,9 @@ var alwaysHidden = []string{
 	"/run/podman", "/run/crio/crio.sock", "/run/snapd.socket", "/run/dbus", "/run/systemd/private",
 }
 
+// homes is where dotCloud's only user lived.
+const homes = "/home"
+
 // mount makes the view: all of the system read-only, hidden places empty, the
 // app's own directories at their own paths, temporary files and /proc private.
 func (s *spec) mount() error {
@@ -59,6 +62,11 @@ func (s *spec) mount() error {
 	for _, path := range s.covers() {
 		if err := cover(path); err != nil {
 			return err
+		}
+	}
+	if s.DotCloud != "" {
+		if err := os.Symlink(s.DotCloud, filepath.Join(homes, "dotcloud")); err != nil {
+			return fmt.Errorf("make the home of dotCloud's: %w", err)
 		}
 	}
 	for i, dir := range tempDirs {
@@ -94,7 +102,11 @@ func (s *spec) mount() error {
 // its owner could not pass.
 func (s *spec) covers() []string {
 	var list []string
-	for _, path := range append(slices.Clone(s.Hidden), alwaysHidden...) {
+	hidden := append(slices.Clone(s.Hidden), alwaysHidden...)
+	if s.DotCloud != "" { // a name can be put only into a directory that is ours
+		hidden = append(hidden, homes)
+	}
+	for _, path := range hidden {
 		if real, err := filepath.EvalSymlinks(path); err == nil { // what is not there needs no cover
 			list = append(list, real)
 		}

@@ -32,6 +32,7 @@ type spec struct {
 	Writable  []string // directories inside Base
 	Temp      string   // is /tmp and /var/tmp inside
 	Hidden    []string // paths that are empty inside
+	DotCloud  string   // where /home/dotcloud leads, for apps that name it; "" for no such path
 	Mounts    bool     // a mount namespace is there to show all this in
 	Processes bool     // a process namespace is there: we are its pid 1
 	Loopback  bool     // the network namespace is new and wants its lo

@@ -32,6 +32,9 @@ func (h *Host) share(p place, s builder.Stage, o owner) error {
 	if err == nil && s.Build == s.Number {
 		err = made.links(p, s)
 	}
+	if err == nil && s.App.DotCloud != nil {
+		err = made.parents(filepath.Join(dataDir, "x"))
+	}
 	// Noted also where it failed: that too must go.
 	return errors.Join(err, made.note(p.seeds(s.Number)))
 }
