@@ -140,6 +140,7 @@ type Services struct {
 type PostgreSQL struct {
 	URL        Secret // postgres://LOGIN:PASSWORD@HOST[:PORT]/DATABASE, of a login that may create databases and roles
 	URLForApps string // postgres://HOST[:PORT][?OPTIONS], the server as apps reach it; "" is as Slipway does
+	NoCreate   bool   // no app's login may make databases of its own
 }
 
 // AppSettings is one [apps.NAME].

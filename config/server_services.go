@@ -22,6 +22,7 @@ func (l *loader) postgresqlKeys(t *table) *PostgreSQL {
 	return &PostgreSQL{
 		URL:        l.secret(t, "url", true),
 		URLForApps: t.filled("url_for_apps", "postgres://db.corp.local:5432"),
+		NoCreate:   !t.boolean("create_databases", true),
 	}
 }
 

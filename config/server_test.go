@@ -60,6 +60,7 @@ url = "postgres://admin:canary@10.0.0.5/postgres"
 [services.postgresql]
 url = "file:keys/postgresql"
 url_for_apps = "postgres://db.corp.local:5432?sslmode=require"
+create_databases = false
 
 [apps.shop]
 upstream = "ssh://git@git.corp.local/team/shop.git"
@@ -73,7 +74,10 @@ func TestLoadServer(t *testing.T) {
 	}
 	limits := DefaultLimits()
 	limits.Memory, limits.UIDs = 1<<30, [2]int{100_000, 100_009}
-	pg := Services{&PostgreSQL{NewSecret("postgres://admin:canary@db.corp.local/postgres"), "postgres://db.corp.local:5432?sslmode=require"}}
+	pg := Services{&PostgreSQL{
+		URL:        NewSecret("postgres://admin:canary@db.corp.local/postgres"),
+		URLForApps: "postgres://db.corp.local:5432?sslmode=require", NoCreate: true,
+	}}
 	hosts := filepath.Join(dir, "known_hosts")
 	want := &Server{
 		Dir: dir, SSH: SSH{Listen: "127.0.0.1:2222", Address: "deploy@ship.corp:2222"}, Limits: limits, Services: pg,

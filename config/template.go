@@ -103,6 +103,7 @@ func template(built []string) string {
 # [services.postgresql]
 # url = "file:keys/postgresql"                    # e.g.; postgres://LOGIN:PASSWORD@HOST/postgres; or "env:NAME"
 # url_for_apps = "postgres://db.corp.local:5432"  # e.g.; the server as apps reach it; default: as in url
+# create_databases = true   # a dotCloud app's login may make databases of its own, as it could there
 `},
 		{"", `
 # What is known of an app before its first push.

@@ -32,14 +32,17 @@ func (d *deploy) build(ctx context.Context) error {
 	took := d.step("build", "building")
 	err := d.target.Stage(ctx, d.stage, out)
 	out.Close()
-	t := took()
-	if err := d.ended(what, err, t); err != nil {
-		return err
+	err = d.ended(what, err, took())
+	if err == nil && d.reuse == nil && d.app.Deploy.Release != "" {
+		err = d.command(ctx, "release", d.app.Deploy.Release, d.target.RunOnce)
 	}
-	if d.reuse == nil && d.app.Deploy.Release != "" {
-		if err := d.command(ctx, "release", d.app.Deploy.Release, d.target.RunOnce); err != nil {
-			return err
+	if d.reuse == nil {
+		if failed := d.shutDatabases(ctx); failed != nil {
+			err = errors.Join(err, failed)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	if d.app.Deploy.Health.Command != "" {
 		if err := d.command(ctx, "health", d.app.Deploy.Health.Command, d.target.Health); err != nil {

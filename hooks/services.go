@@ -19,6 +19,9 @@ const (
 
 	// serviceTidyTime is that after a deploy that failed, and of commands.
 	serviceTidyTime = 10 * time.Second
+
+	// shutTime bounds what a build that was cancelled still has to wait for.
+	shutTime = 3 * time.Second
 )
 
 // checkServices refuses an app that asks for what its environment has not,
@@ -142,13 +145,18 @@ func (d *deploy) database(ctx context.Context, spec config.ServiceSpec) (service
 	if err != nil {
 		return none, err
 	}
-	db := service.Database{AppEnv: d.ae, Service: spec.Name}
+	old := d.app.DotCloud != nil
+	db := service.Database{AppEnv: d.ae, Service: spec.Name, Creates: old && !d.env.Services.PostgreSQL.NoCreate}
 	waiting := "waiting for postgresql at " + server.Addr()
 	w := service.Wait{For: serviceTime, Waiting: func(reason string) {
 		d.progress.Step("Waiting", "for postgresql at "+server.Addr()+": "+reason, -1)
 	}}
 	took := d.step("services", waiting)
 	made, err := server.Make(ctx, db, password, w)
+	var taken []string
+	if err == nil && old {
+		taken, err = server.Taken(ctx, db, w)
+	}
 	text := fmt.Sprintf("%s: database %s at %s", spec.Name, db.Name(), server.Addr())
 	if made {
 		text += ", new"
@@ -164,7 +172,36 @@ func (d *deploy) database(ctx context.Context, spec config.ServiceSpec) (service
 		return none, err
 	}
 	d.progress.Step("Services", text, t)
+	if old && !db.Creates {
+		d.progress.Say("  note", fmt.Sprintf("no other database can be made there: create_databases is false for %s", d.ae.Env()))
+	}
+	if len(taken) > 0 {
+		d.progress.Say("  note", fmt.Sprintf("taken there: %s; one name is one database, so give each environment a server or a name of its own", strings.Join(taken, ", ")))
+	}
 	return server.Endpoint(db, password), nil
+}
+
+// shutDatabases closes to others what the app has made for itself while it was
+// built, even if that has failed.
+func (d *deploy) shutDatabases(ctx context.Context) error {
+	if d.app.DotCloud == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutTime)
+	defer cancel()
+	for _, spec := range d.app.Services {
+		if spec.Type != service.PostgreSQL {
+			continue
+		}
+		server, err := d.s.serviceServer(d.ae)
+		if err == nil {
+			err = server.Shut(ctx, service.Database{AppEnv: d.ae, Service: spec.Name}, service.Wait{For: shutTime})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settleServices decides about passwords that rotations have made: where such a

@@ -107,6 +107,7 @@ func (s *Server) Endpoint(d Database, password config.Secret) Endpoint {
 type Database struct {
 	AppEnv  config.AppEnv
 	Service string
+	Creates bool // its role may make more of them, as dotCloud's did
 }
 
 // maxName is the longest name that PostgreSQL keeps whole, in bytes.
@@ -164,6 +165,9 @@ func (s *Server) Make(ctx context.Context, d Database, password config.Secret, w
 			return false, err
 		}
 	}
+	if err := conn.letCreate(ctx, d); err != nil {
+		return false, err
+	}
 	if made, err = conn.makeDatabase(ctx, d); err != nil {
 		return made, err
 	}
@@ -192,8 +196,8 @@ func (s *Server) SetPassword(ctx context.Context, d Database, password config.Se
 	return conn.prove(ctx, d, password)
 }
 
-// Drop removes the database, whoever uses it, and its role; what is not there
-// is no error.
+// Drop removes the database, those that its role has made, whoever uses them,
+// and the role; what is not there is no error.
 func (s *Server) Drop(ctx context.Context, d Database, w Wait) error {
 	ctx, cancel := s.bound(ctx, w)
 	defer cancel()
@@ -209,13 +213,18 @@ func (s *Server) Drop(ctx context.Context, d Database, w Wait) error {
 	if _, err := conn.database(ctx, d); err != nil {
 		return err
 	}
+	names, err := conn.owned(ctx, d)
+	if err != nil {
+		return err
+	}
 	force := ""
 	if conn.version >= 130_000 {
 		force = " WITH (FORCE)"
 	}
-	err = conn.exec(ctx, "drop database "+d.Name(), "DROP DATABASE IF EXISTS "+d.ident()+force)
-	if err != nil {
-		return err
+	for _, name := range names {
+		if err := conn.exec(ctx, "drop database "+name, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+force); err != nil {
+			return err
+		}
 	}
 	return conn.exec(ctx, "drop role "+d.Name(), "DROP ROLE "+d.ident())
 }

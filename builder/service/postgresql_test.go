@@ -23,7 +23,7 @@ func database(t *testing.T, appEnv, service string) Database {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Database{ae, service}
+	return Database{AppEnv: ae, Service: service}
 }
 
 func must(t *testing.T, err error) {
@@ -118,6 +118,7 @@ func TestPostgreSQL(t *testing.T) {
 			t.Errorf("a wrong password: %v", err)
 		}
 	})
+	t.Run("own", func(t *testing.T) { testOwn(t, c, s) })
 
 	t.Run("crashes", func(t *testing.T) { // what a Make that stopped in the middle leaves
 		d := database(t, "half/dev", "db")
