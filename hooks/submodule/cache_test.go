@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"slipway/builder/sshclient/sshdtest"
 	"slipway/config"
 	"slipway/store"
 )
@@ -212,20 +212,14 @@ func TestGate(t *testing.T) {
 // tests leaves out.
 func TestRealSSHD(t *testing.T) {
 	t.Parallel()
-	sshd, err := exec.LookPath("/usr/sbin/sshd")
-	if err != nil {
-		t.Fatal("this test needs a real sshd: apt-get install openssh-server")
-	}
-	src := newSSHSource(t) // lends its keys and repositories
+	src := newSSHSource(t) // lends its repositories
 	nested := src.repo("nested.git").commit(files{"n": "n"})
 	lib := src.repo("lib.git").commit(files{".gitmodules": module("nested", "../nested.git"), "nested": gitlinkTo(nested), "l": noise(9, 1<<20)})
-	port := startSSHD(t, sshd, src)
+	sshd := sshdtest.Start(t, sshdtest.Options{Config: "AcceptEnv GIT_PROTOCOL"})
 	s := src.source("/", "ed25519")
-	addr := fmt.Sprintf("127.0.0.1:%d", port.port)
-	name := currentUser(t)
-	s.URL = parseURL(t, "ssh://"+name+"@"+addr+src.root)
-	check(t, os.WriteFile(s.KnownHosts, []byte(line("", fmt.Sprintf("[127.0.0.1]:%d", port.port), src.host.PublicKey())), 0o600))
-	port.allow(t, s.Identity)
+	s.URL = parseURL(t, "ssh://"+sshd.Host.String()+src.root)
+	check(t, os.WriteFile(s.KnownHosts, []byte(sshd.Known()), 0o600))
+	sshd.Allow(t, s.Identity, `restrict,command="git-shell -c \"$SSH_ORIGINAL_COMMAND\""`)
 	w := newWorld(t, s)
 	f, modules := files{}, ""
 	for i := range 20 {
@@ -240,7 +234,7 @@ func TestRealSSHD(t *testing.T) {
 	if len(res.Plan.Modules) != 22 {
 		t.Errorf("%d modules", len(res.Plan.Modules))
 	}
-	text := string(must[[]byte](t)(os.ReadFile(port.log)))
+	text := string(must[[]byte](t)(os.ReadFile(sshd.Log)))
 	if n := strings.Count(text, "Accepted publickey"); n != 1 {
 		t.Errorf("%d logins:\n%s", n, text)
 	}

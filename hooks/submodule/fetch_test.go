@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"slipway/builder/sshclient/sshdtest"
 	"slipway/config"
 	"slipway/hooks/socket"
 	"slipway/store"
@@ -181,7 +182,7 @@ func (f *faulty) through(t *testing.T, src *sshSource) config.Source {
 	s.URL = parseURL(t, "ssh://git@"+f.addr+"/")
 	host, port, err := net.SplitHostPort(f.addr)
 	check(t, err)
-	check(t, os.WriteFile(s.KnownHosts, []byte(line("", "["+host+"]:"+port, src.host.PublicKey())), 0o600))
+	check(t, os.WriteFile(s.KnownHosts, []byte(sshdtest.Known("", "["+host+"]:"+port, src.host.PublicKey())), 0o600))
 	return s
 }
 

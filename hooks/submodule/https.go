@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"slipway/builder/sshclient"
 	"slipway/config"
 )
 
@@ -73,7 +74,7 @@ func lookup(ctx context.Context, url config.SourceURL) (addrs []string, err erro
 	}
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", url.Host())
 	if err != nil {
-		return nil, &unreachableError{url.Addr(), reason(err)}
+		return nil, &unreachableError{url.Addr(), sshclient.Reason(err)}
 	}
 	for _, a := range found {
 		switch a = a.Unmap(); {

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"slipway/builder/sshclient/sshdtest"
 	"slipway/config"
 	"slipway/store"
 )
@@ -314,7 +315,7 @@ func TestCheckSources(t *testing.T) {
 	wrong.Token, none.Token, untrusted.CA = config.NewSecret("x"), config.Secret{}, ""
 	ssh, unknown, other := src.source("/", "ed25519"), src.source("/", "ed25519"), src.source("/", "ed25519")
 	check(t, os.WriteFile(unknown.KnownHosts, nil, 0o600))
-	writeKey(t, other.Identity, newKey(t, "ed25519"))
+	sshdtest.WriteKey(t, other.Identity, sshdtest.NewKey(t, "ed25519"))
 	w := newWorld(t)
 	for _, c := range []struct {
 		src  config.Source

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"slipway/builder/sshclient"
 	"slipway/config"
 )
 
@@ -73,7 +74,7 @@ func (p *pool) session(ctx context.Context, src *config.Source, url config.Sourc
 			if errors.As(err, &no) {
 				return nil, nil, &unreachableError{url.Addr(), "it opens no session"}
 			}
-			return nil, nil, &unreachableError{url.Addr(), reason(err)}
+			return nil, nil, &unreachableError{url.Addr(), sshclient.Reason(err)}
 		}
 		if !errors.As(err, &no) {
 			p.drop(key, l)
@@ -132,28 +133,7 @@ func (p *pool) connect(ctx context.Context, key string, l *link, src *config.Sou
 		close(l.over)
 	})
 	close(l.ready)
-	keepAlive(l)
-}
-
-// keepAlive ends a connection that no longer answers.
-func keepAlive(l *link) {
-	tick := time.NewTicker(aliveTime)
-	defer tick.Stop()
-	for {
-		select {
-		case <-l.over:
-			return
-		case <-tick.C:
-		}
-		late := time.AfterFunc(aliveTime, func() { l.client.Close() })
-		_, _, err := l.client.SendRequest("keepalive@openssh.com", true, nil)
-		late.Stop()
-		if err != nil {
-			l.client.Close()
-			<-l.over
-			return
-		}
-	}
+	sshclient.KeepAlive(l.over, l.client, aliveTime)
 }
 
 // open waits for a place and opens a session. Where the server allows fewer

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"slipway/builder/sshclient"
 	"slipway/config"
 )
 
@@ -132,7 +133,7 @@ func httpError(ctx context.Context, src *config.Source, u config.SourceURL, err 
 		}
 		return &sourceError{err: config.Errorf(config.Denied, hint, "the certificate of %s is not trusted: %s", u.Addr(), certReason(bad.Err))}
 	}
-	return &unreachableError{u.Addr(), reason(err)}
+	return &unreachableError{u.Addr(), sshclient.Reason(err)}
 }
 
 func certReason(err error) string {

@@ -1,13 +1,6 @@
 package submodule
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"slipway/builder/sshclient/sshdtest"
 	"slipway/config"
 )
 
@@ -45,35 +39,10 @@ type sshSource struct {
 	conns       map[net.Conn]bool
 }
 
-func newKey(t testing.TB, kind string) crypto.Signer {
-	t.Helper()
-	switch kind {
-	case "ecdsa":
-		return must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	case "rsa":
-		return must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 2048))
-	}
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	check(t, err)
-	return key
-}
-
-func signer(t testing.TB, key crypto.Signer) ssh.Signer {
-	t.Helper()
-	return must[ssh.Signer](t)(ssh.NewSignerFromSigner(key))
-}
-
-// writeKey writes a private key as ssh-keygen does.
-func writeKey(t testing.TB, path string, key crypto.PrivateKey) {
-	t.Helper()
-	block := must[*pem.Block](t)(ssh.MarshalPrivateKey(key, ""))
-	check(t, os.WriteFile(path, pem.EncodeToMemory(block), 0o600))
-}
-
 func newSSHSource(t testing.TB) *sshSource {
 	t.Helper()
 	s := &sshSource{t: t, root: t.TempDir(), allowed: map[string]string{}, conns: map[net.Conn]bool{}}
-	s.host = signer(t, newKey(t, "ed25519"))
+	s.host = sshdtest.Signer(t, sshdtest.NewKey(t, "ed25519"))
 	s.hostKey = []ssh.Signer{s.host}
 	s.protocol.Store(true)
 	s.start("127.0.0.1:0")
@@ -124,12 +93,8 @@ func (s *sshSource) serve(c net.Conn) {
 		s.mu.Unlock()
 	}()
 	cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		blob := string(key.Marshal())
-		if cert, ok := key.(*ssh.Certificate); ok {
-			blob = string(cert.SignatureKey.Marshal())
-		}
 		s.mu.Lock()
-		prefix, ok := s.allowed[blob]
+		prefix, ok := s.allowed[string(key.Marshal())]
 		s.mu.Unlock()
 		if !ok {
 			return nil, fmt.Errorf("unknown key")
@@ -225,11 +190,11 @@ func (s *sshSource) uploadPack(ch ssh.Channel, env []string, command, prefix str
 func (s *sshSource) source(prefix, kind string) config.Source {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	key := newKey(s.t, kind)
+	key := sshdtest.NewKey(s.t, kind)
 	identity := filepath.Join(dir, "identity")
-	writeKey(s.t, identity, key)
+	sshdtest.WriteKey(s.t, identity, key)
 	s.mu.Lock()
-	s.allowed[string(signer(s.t, key).PublicKey().Marshal())] = strings.TrimSuffix(prefix, "/")
+	s.allowed[string(sshdtest.Signer(s.t, key).PublicKey().Marshal())] = strings.TrimSuffix(prefix, "/")
 	s.mu.Unlock()
 	known := filepath.Join(dir, "known_hosts")
 	check(s.t, os.WriteFile(known, []byte(s.knownHostsLine()), 0o600))
@@ -238,7 +203,7 @@ func (s *sshSource) source(prefix, kind string) config.Source {
 
 func (s *sshSource) knownHostsLine() string {
 	host, port, _ := net.SplitHostPort(s.addr)
-	return fmt.Sprintf("[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(s.host.PublicKey()))
+	return sshdtest.Known("", "["+host+"]:"+port, s.host.PublicKey())
 }
 
 func (s *sshSource) url(path string) string { return "ssh://git@" + s.addr + path }

@@ -1,4 +1,4 @@
-package submodule
+package sshclient
 
 import (
 	"bytes"
@@ -75,11 +75,11 @@ func readKnownHosts(path string) (*knownHosts, error) {
 
 // hostName is how known_hosts writes a host: with its port in brackets, if it
 // is not the usual one.
-func hostName(url config.SourceURL) string {
-	if url.Port() == 22 {
-		return url.Host()
+func hostName(host config.Host) string {
+	if host.Port == 22 {
+		return host.Name
 	}
-	return "[" + url.Host() + "]:" + strconv.Itoa(url.Port())
+	return "[" + host.Name + "]:" + strconv.Itoa(host.Port)
 }
 
 func (l *hostLine) matches(name string) bool {
@@ -138,8 +138,8 @@ func wildcard(pattern, s string) bool {
 
 // algorithms are those of the keys that are pinned for a host, so that one with
 // several keys shows such a one; nil if none is.
-func (k *knownHosts) algorithms(url config.SourceURL) []string {
-	name := hostName(url)
+func (k *knownHosts) algorithms(host config.Host) []string {
+	name := hostName(host)
 	var plain, certified []string
 	for i := range k.lines {
 		l := &k.lines[i]
@@ -160,13 +160,13 @@ func (k *knownHosts) algorithms(url config.SourceURL) []string {
 	return append(certified, slices.Compact(plain)...)
 }
 
-// check says whether a host may show a key: nil, or a *sourceError.
-func (k *knownHosts) check(url config.SourceURL, key ssh.PublicKey, now func() time.Time) error {
-	name := hostName(url)
+// check says whether a host may show a key: nil, or an *Error.
+func (k *knownHosts) check(host config.Host, key ssh.PublicKey, now func() time.Time) error {
+	name := hostName(host)
 	offered := key
 	if cert, ok := key.(*ssh.Certificate); ok {
 		if k.has(markerCA, name) {
-			err := k.checkCert(url, cert, now)
+			err := k.checkCert(host, cert, now)
 			if err == nil || !k.has("", name) {
 				return err
 			}
@@ -174,8 +174,8 @@ func (k *knownHosts) check(url config.SourceURL, key ssh.PublicKey, now func() t
 		offered = cert.Key // a pinned key is as good with a certificate as without
 	}
 	if l := k.revoked(offered); l != nil {
-		return k.refuse(url, offered, fmt.Sprintf("an admin must find out why; %s line %d revokes it", k.name, l.number),
-			"the host key of %s is revoked; no credential was sent", url.Addr())
+		return k.refuse(host, offered, fmt.Sprintf("an admin must find out why; %s line %d revokes it", k.name, l.number),
+			"the host key of %s is revoked; no credential was sent", host.Addr())
 	}
 	line := 0
 	for i := range k.lines {
@@ -191,20 +191,20 @@ func (k *knownHosts) check(url config.SourceURL, key ssh.PublicKey, now func() t
 		}
 	}
 	if line > 0 {
-		return k.refuse(url, offered, fmt.Sprintf("an admin must find out why before replacing %s line %d", k.name, line),
-			"host key of %s CHANGED; no credential was sent", url.Addr())
+		return k.refuse(host, offered, fmt.Sprintf("an admin must find out why before replacing %s line %d", k.name, line),
+			"host key of %s CHANGED; no credential was sent", host.Addr())
 	}
-	return k.refuse(url, offered, "an admin compares the fingerprint, then adds it to "+k.name,
-		"the host key of %s is not in %s", url.Addr(), k.name)
+	return k.refuse(host, offered, "an admin compares the fingerprint, then adds it to "+k.name,
+		"the host key of %s is not in %s", host.Addr(), k.name)
 }
 
 // checkCert proves a host's certificate by the authorities for that host.
-func (k *knownHosts) checkCert(url config.SourceURL, cert *ssh.Certificate, now func() time.Time) error {
-	name := hostName(url)
+func (k *knownHosts) checkCert(host config.Host, cert *ssh.Certificate, now func() time.Time) error {
+	name := hostName(host)
 	for _, key := range []ssh.PublicKey{cert.Key, cert.SignatureKey} {
 		if l := k.revoked(key); l != nil {
-			return k.refuse(url, key, fmt.Sprintf("an admin must find out why; %s line %d revokes it", k.name, l.number),
-				"the host key of %s is revoked; no credential was sent", url.Addr())
+			return k.refuse(host, key, fmt.Sprintf("an admin must find out why; %s line %d revokes it", k.name, l.number),
+				"the host key of %s is revoked; no credential was sent", host.Addr())
 		}
 	}
 	checker := &ssh.CertChecker{
@@ -215,9 +215,9 @@ func (k *knownHosts) checkCert(url config.SourceURL, cert *ssh.Certificate, now 
 			})
 		},
 	}
-	if err := checker.CheckHostKey(net.JoinHostPort(url.Host(), strconv.Itoa(url.Port())), nil, cert); err != nil {
-		return k.refuse(url, cert.Key, "an admin renews the host's certificate, or its @cert-authority line",
-			"the host certificate of %s is not valid: %s", url.Addr(), strings.TrimPrefix(err.Error(), "ssh: "))
+	if err := checker.CheckHostKey(net.JoinHostPort(host.Name, strconv.Itoa(host.Port)), nil, cert); err != nil {
+		return k.refuse(host, cert.Key, "an admin renews the host's certificate, or its @cert-authority line",
+			"the host certificate of %s is not valid: %s", host.Addr(), strings.TrimPrefix(err.Error(), "ssh: "))
 	}
 	return nil
 }
@@ -237,9 +237,9 @@ func (k *knownHosts) revoked(key ssh.PublicKey) *hostLine {
 	return &k.lines[i]
 }
 
-func (k *knownHosts) refuse(url config.SourceURL, key ssh.PublicKey, hint, format string, a ...any) error {
-	return &sourceError{
-		err:    config.Errorf(config.Denied, hint, format, a...),
-		detail: []string{url.Addr() + " offered " + key.Type(), ssh.FingerprintSHA256(key)},
+func (k *knownHosts) refuse(host config.Host, key ssh.PublicKey, hint, format string, a ...any) error {
+	return &Error{
+		Err: config.Errorf(config.Denied, hint, format, a...), Addr: host.Addr(),
+		Detail: []string{host.Addr() + " offered " + key.Type(), ssh.FingerprintSHA256(key)},
 	}
 }
