@@ -1,6 +1,9 @@
 package builder
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 func (e *ExitError) Error() string {
 	s := e.Step
@@ -23,4 +26,46 @@ func (e *TimeoutError) Error() string {
 		s += " on " + e.Host
 	}
 	return fmt.Sprintf("%s ran out of time (%s) and was ended", s, e.After)
+}
+
+// HostError is what went wrong on one host.
+type HostError struct {
+	Host string
+	Err  error
+}
+
+// HostsError is something that not every host of a target has done.
+type HostsError struct {
+	Failed []HostError
+	Done   []string // the hosts that have
+}
+
+func (e *HostsError) Error() string {
+	var parts []string
+	for _, f := range e.Failed {
+		text := f.Err.Error()
+		if !strings.Contains(text, f.Host) {
+			text = f.Host + ": " + text
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Unwrap gives the errors of the hosts.
+func (e *HostsError) Unwrap() []error {
+	errs := make([]error, len(e.Failed))
+	for i, f := range e.Failed {
+		errs[i] = f.Err
+	}
+	return errs
+}
+
+// Names lists the hosts that failed.
+func (e *HostsError) Names() []string {
+	names := make([]string, len(e.Failed))
+	for i, f := range e.Failed {
+		names[i] = f.Host
+	}
+	return names
 }

@@ -65,9 +65,8 @@ type Stdio struct {
 // they did. Activate is the switch itself. All may be called concurrently for
 // different APP/ENVs, and each is idempotent, so that recovery may repeat it.
 type Target interface {
-	// Place makes an empty directory, on the file system where the release
-	// will live, into which the caller lays the tree.
-	Place(ctx context.Context, r Ref) (dir string, err error)
+	// Place has the tree laid out where the release will live.
+	Place(ctx context.Context, r Ref, t Tree) (Sent, error)
 
 	// Stage builds the release from the tree in its place: services, shared
 	// links, environment.json, postinstall with its output to out, seal. With

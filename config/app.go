@@ -23,6 +23,7 @@ type AppFile struct {
 	Vars     map[string]string         // for every environment
 	EnvVars  map[Env]map[string]string // [vars.ENV]
 	Services []ServiceSpec             // sorted by name; the default sqlite "db" if the file has no [services]
+	Default  bool                      // Services are that default
 	Deploy   struct {
 		Shared  []string // clean relative paths
 		Release string

@@ -35,7 +35,7 @@ var (
 // app.json; and the Procfile beside any of them. The notes are what they ask for
 // and cannot have, in the order of the file. The error is a Mistakes.
 func ParseAppFiles(src AppSources) (*AppFile, []Note, error) {
-	a := &AppFile{From: []string{}, Services: []ServiceSpec{{"db", "sqlite"}}}
+	a := &AppFile{From: []string{}, Services: []ServiceSpec{{"db", "sqlite"}}, Default: true}
 	a.Build.Timeout, a.Build.Network, a.Deploy.Health.Timeout = 10*time.Minute, true, 30*time.Second
 	var mistakes Mistakes
 	var notes []Note
@@ -158,7 +158,7 @@ func (a *AppFile) services(top *table) {
 	if !top.has("services") {
 		return
 	}
-	a.Services = []ServiceSpec{}
+	a.Services, a.Default = []ServiceSpec{}, false
 	for i, t := range tables {
 		s := ServiceSpec{names[i], t.choice("type", "sqlite", "sqlite", "postgresql")}
 		if !serviceName.MatchString(s.Name) {

@@ -72,7 +72,7 @@ func parseApp(slipway, procfile string) (*AppFile, error) {
 }
 
 func TestParseAppFile(t *testing.T) {
-	byDefault := &AppFile{From: []string{}, Services: []ServiceSpec{{"db", "sqlite"}}}
+	byDefault := &AppFile{From: []string{}, Services: []ServiceSpec{{"db", "sqlite"}}, Default: true}
 	byDefault.Build.Timeout, byDefault.Build.Network, byDefault.Deploy.Health.Timeout = 10*time.Minute, true, 30*time.Second
 	with := func(change func(*AppFile)) *AppFile {
 		a := *byDefault
@@ -93,7 +93,7 @@ func TestParseAppFile(t *testing.T) {
 		{"release from the Procfile, processes not", "[processes]\nweb = \"x\"", "web: y\nold: z\nrelease: r", with(func(a *AppFile) {
 			a.Deploy.Release, a.Processes = "r", map[string]string{"web": "x"}
 		})},
-		{"no services", "[services]", "", with(func(a *AppFile) { a.Services = []ServiceSpec{} })},
+		{"no services", "[services]", "", with(func(a *AppFile) { a.Services, a.Default = []ServiceSpec{}, false })},
 		{"no processes", "[processes]", "web: x", with(func(*AppFile) {})},
 	} {
 		got, err := parseApp(c.toml, c.procfile)

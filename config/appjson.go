@@ -106,7 +106,7 @@ func (f *foreign) addons(a *AppFile, n *node) {
 		switch name {
 		case "":
 		case "heroku-postgresql":
-			a.Services = []ServiceSpec{{"db", "postgresql"}}
+			a.Services, a.Default = []ServiceSpec{{"db", "postgresql"}}, false
 		default:
 			f.note(item.line, "addons: %s is not here; give its address by vars set", name)
 		}

@@ -54,7 +54,7 @@ func parseDotCloud(a *AppFile, data []byte) (Mistakes, []Note) {
 		return mistakes, nil
 	}
 	const form = "such as: www: {type: python}"
-	a.Services, a.DotCloud = []ServiceSpec{}, &DotCloud{Service: "www", Approot: "."}
+	a.Services, a.Default, a.DotCloud = []ServiceSpec{}, false, &DotCloud{Service: "www", Approot: "."}
 	switch {
 	case top.kind == nothing || top.kind == mapping && len(top.keys) == 0:
 		f.bad(0, "", "names no service", form)

@@ -74,7 +74,7 @@ func readServerFile(path string) (_ []byte, mode fs.FileMode, err error) {
 }
 
 // builtIn lists what this version can do of all that server.toml can ask for.
-func builtIn() []string { return []string{"local", "web", "postgresql", "user_ca"} }
+func builtIn() []string { return []string{"local", "ssh", "web", "postgresql", "user_ca"} }
 
 // loader is the state of reading one server.toml.
 type loader struct {

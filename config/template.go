@@ -96,6 +96,7 @@ func template(built []string) string {
 # identity = "keys/prod"        # e.g.; private key, mode 0600, without passphrase
 # known_hosts = "known_hosts"   # pins the hosts' keys; this file, if it is there, is the default
 # via = ""                      # a jump host, e.g. "deploy@bastion"
+# user = ""                     # runs builds, if the login is root or may become it by sudo -n; "" is the login
 `},
 		{"postgresql", `
 # A server on which each APP/ENV that asks for postgresql gets a database and a

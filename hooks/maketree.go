@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"slipway/builder"
@@ -57,19 +58,12 @@ func (d *deploy) makeTree(ctx context.Context) error {
 	}
 
 	took := d.step("tree", "checking the tree")
-	parts := []tree.Part{app}
-	for _, l := range resolved.Repos {
-		parts = append(parts, tree.Part{Path: l.Path, Dir: l.Dir, Commit: l.Commit})
-	}
+	parts := partsOf(app, resolved)
 	if err := fault.Hit("tree.read"); err != nil {
 		took()
 		return err
 	}
-	lim := d.cfg.Limits
-	d.manifest, err = tree.Read(ctx, parts, resolved.Plan.Skipped, tree.Limits{
-		Bytes: lim.TreeBytes, Files: lim.TreeFiles, Blob: lim.BlobBytes, PathBytes: lim.PathBytes,
-		Links: lim.Links, LFS: d.app.Build.LFS,
-	})
+	d.manifest, err = d.readTree(ctx, parts, resolved.Plan.Skipped)
 	if err != nil {
 		took()
 		return err
@@ -89,12 +83,10 @@ func (d *deploy) makeTree(ctx context.Context) error {
 		took()
 		return err
 	}
-	dir, err := d.target.Place(ctx, builder.Ref{AppEnv: d.ae, Number: d.rel.Number})
+	source, err := d.source(parts)
+	var sent builder.Sent
 	if err == nil {
-		err = fault.Hit("tree.place")
-	}
-	if err == nil {
-		err = tree.Write(ctx, d.manifest, parts, dir, treeWorkers)
+		sent, err = d.target.Place(ctx, builder.Ref{AppEnv: d.ae, Number: d.rel.Number}, source)
 	}
 	if err == nil {
 		err = fault.Hit("tree.write")
@@ -104,10 +96,51 @@ func (d *deploy) makeTree(ctx context.Context) error {
 		return err
 	}
 	d.progress.Step("Tree", text, t)
+	if sent.Hosts > 0 {
+		d.progress.Detail(sentText(sent), -1)
+	}
 	if err := fault.Hit("tree.keep"); err != nil {
 		return err
 	}
 	return d.s.keepManifest(d.manifest)
+}
+
+// partsOf are the app and its submodules as parts of a tree.
+func partsOf(app tree.Part, resolved submodule.Result) []tree.Part {
+	parts := []tree.Part{app}
+	for _, l := range resolved.Repos {
+		parts = append(parts, tree.Part{Path: l.Path, Dir: l.Dir, Commit: l.Commit})
+	}
+	return parts
+}
+
+// readTree checks the whole tree.
+func (d *deploy) readTree(ctx context.Context, parts []tree.Part, skipped []string) (*tree.Manifest, error) {
+	lim := d.cfg.Limits
+	return tree.Read(ctx, parts, skipped, tree.Limits{
+		Bytes: lim.TreeBytes, Files: lim.TreeFiles, Blob: lim.BlobBytes, PathBytes: lim.PathBytes,
+		Links: lim.Links, LFS: d.app.Build.LFS,
+	})
+}
+
+// source is the tree for the target to take.
+func (d *deploy) source(parts []tree.Part) (*tree.Source, error) {
+	s := &tree.Source{Manifest: d.manifest, Parts: parts, Workers: treeWorkers, Temp: filepath.Join(d.s.dir, "tmp")}
+	if d.live == nil {
+		return s, nil
+	}
+	var err error
+	s.Before, err = d.s.manifest(d.live.Tree.ID)
+	return s, err
+}
+
+// sentText says what the hosts lacked.
+func sentText(s builder.Sent) string {
+	hosts := "1 host"
+	if s.Hosts > 1 {
+		hosts = fmt.Sprintf("%d hosts", s.Hosts)
+	}
+	return fmt.Sprintf("sent %s to %s, %s", files(s.Contents), hosts, size(s.Bytes))
 }
 
 // treeWorkers is how many files git writes side by side.

@@ -38,6 +38,9 @@ func (d *deploy) readApp(ctx context.Context, app tree.Part) error {
 	if err := d.app.ResolvePostinstall(has); err != nil {
 		return err
 	}
+	if d.app.Default && d.env.Target == "ssh" && len(d.env.Hosts) > 1 {
+		d.app.Services = nil // a file on each host would be no database of the app's
+	}
 	if d.rel.App, err = json.Marshal(d.app); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"strings"
 	"time"
 
@@ -28,6 +29,9 @@ const (
 // before anything is fetched.
 func (d *deploy) checkServices() error {
 	for _, spec := range d.app.Services {
+		if err := d.checkReach(spec); err != nil {
+			return err
+		}
 		if spec.Type != service.PostgreSQL || d.env != nil && d.env.Services.PostgreSQL != nil {
 			continue
 		}
@@ -41,6 +45,31 @@ func (d *deploy) checkServices() error {
 		return config.Errorf(config.Failed,
 			fmt.Sprintf("an admin adds to server.toml: %s with %s", lines[0], lines[1]),
 			"%s asks for postgresql as service %s, and %s has none", d.ae, spec.Name, d.ae.Env())
+	}
+	return nil
+}
+
+// checkReach refuses a service that not every host of the environment could
+// reach.
+func (d *deploy) checkReach(spec config.ServiceSpec) error {
+	if d.env == nil || d.env.Target != "ssh" {
+		return nil
+	}
+	if spec.Type == service.SQLite && len(d.env.Hosts) > 1 {
+		return config.Errorf(config.Failed, fmt.Sprintf("slipway.toml: [services.%s] type = \"postgresql\"", spec.Name),
+			"sqlite, as service %s, is a file on one host, and %s has %d", spec.Name, d.ae.Env(), len(d.env.Hosts))
+	}
+	p := d.env.Services.PostgreSQL
+	if spec.Type != service.PostgreSQL || p == nil || p.URLForApps != "" {
+		return nil
+	}
+	server, err := service.NewServer(p)
+	if err != nil {
+		return err
+	}
+	if host, _, err := net.SplitHostPort(server.AppAddr()); err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback()) {
+		return config.Errorf(config.Failed, `an admin adds to [services.postgresql]: url_for_apps = "postgres://HOST:5432"`,
+			"the hosts of %s cannot reach the database at %s", d.ae.Env(), server.AppAddr())
 	}
 	return nil
 }

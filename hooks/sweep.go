@@ -58,11 +58,17 @@ func (s *Server) sweepReleases(ctx context.Context) error {
 			s.o.Log.Warn().Err(err).Str("app", ae.String()).Msg("cannot sweep old releases")
 		}
 	}
+	stay := map[config.Env][]config.AppEnv{}
+	for ae, is := range known {
+		if is {
+			stay[ae.Env()] = append(stay[ae.Env()], ae)
+		}
+	}
 	for name := range s.o.Config().Environments {
 		if silent[name] {
 			continue
 		}
-		if err := s.sweepApps(ctx, name, func(ae config.AppEnv) bool { return known[ae] }); err != nil {
+		if err := s.sweepApps(ctx, name, stay[name]); err != nil {
 			s.o.Log.Warn().Err(err).Str("env", name.String()).Msg("cannot sweep what is left of apps")
 		}
 	}
@@ -81,10 +87,10 @@ func (s *Server) sweepTarget(ctx context.Context, ae config.AppEnv, env *config.
 
 // sweeper is a target that can look for what no app accounts for.
 type sweeper interface {
-	Sweep(ctx context.Context, env config.Env, known func(config.AppEnv) bool) error
+	Sweep(ctx context.Context, env config.Env, known []config.AppEnv) error
 }
 
-func (s *Server) sweepApps(ctx context.Context, env config.Env, known func(config.AppEnv) bool) error {
+func (s *Server) sweepApps(ctx context.Context, env config.Env, known []config.AppEnv) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	target, err := s.o.Target(ctx, env)

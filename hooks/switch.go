@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"slipway/builder"
@@ -145,9 +146,21 @@ func (d *deploy) revert(ctx context.Context, why error) error {
 		d.abandon(ctx, why)
 		return why
 	}
-	why = &config.Error{
-		Err:  fmt.Errorf("%w; and putting the old release back failed: %w", why, err),
-		Hint: "an admin must look: " + d.s.o.Command("doctor"),
+	var hosts *builder.HostsError
+	if errors.As(err, &hosts) {
+		silent := strings.Join(hosts.Names(), ", ")
+		if len(hosts.Done) > 0 {
+			text += " on " + strings.Join(hosts.Done, ", ")
+		}
+		why = &config.Error{
+			Err:  fmt.Errorf("%w; %s; %s did not confirm, and is put back when it answers", why, text, silent),
+			Hint: fmt.Sprintf("nothing goes live in %s before that; %s says how it is", d.ae, d.s.o.Command("doctor")),
+		}
+	} else {
+		why = &config.Error{
+			Err:  fmt.Errorf("%w; and putting the old release back failed: %w", why, err),
+			Hint: "an admin must look: " + d.s.o.Command("doctor"),
+		}
 	}
 	d.diverge(ctx, why)
 	return why

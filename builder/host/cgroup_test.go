@@ -240,7 +240,7 @@ func TestGroupEndsEverything(t *testing.T) {
 	if err := g.add(stray.Process.Pid); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Sweep(t.Context(), r.ae.Env(), func(config.AppEnv) bool { return true }); err != nil {
+	if err := r.Sweep(t.Context(), r.ae.Env(), []config.AppEnv{r.ae}); err != nil {
 		t.Errorf("%v", err)
 	}
 	if err := stray.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {

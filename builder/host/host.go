@@ -49,6 +49,11 @@ func (p place) release(n int) string  { return filepath.Join(p.releases(), strco
 func (p place) home(n int) string     { return p.release(n) + ".home" }
 func (p place) manifest(n int) string { return p.release(n) + ".json" }
 func (p place) seeds(n int) string    { return p.release(n) + ".seeds" }
+func (p place) list(n int) string     { return filepath.Join(p.contents(), strconv.Itoa(n)+".list") }
+func (p place) claim(n int) string    { return filepath.Join(p.contents(), strconv.Itoa(n)+".claim") }
+func (p place) contents() string      { return filepath.Join(p.app, "contents") }
+func (p place) spare() string         { return filepath.Join(p.app, "spare") }
+func (p place) spareList() string     { return p.spare() + ".list" }
 func (p place) shared() string        { return filepath.Join(p.app, "shared") }
 func (p place) cache() string         { return filepath.Join(p.app, "cache") }
 func (p place) temps() string         { return filepath.Join(p.app, "tmp") }
@@ -77,8 +82,18 @@ func (h *Host) prepare(p place) error {
 	return nil
 }
 
-// Place makes an empty directory for the tree of a release.
-func (h *Host) Place(_ context.Context, r builder.Ref) (string, error) {
+// Place has the tree of a release laid out.
+func (h *Host) Place(ctx context.Context, r builder.Ref, t builder.Tree) (builder.Sent, error) {
+	dir, err := h.Make(r)
+	if err != nil {
+		return builder.Sent{}, err
+	}
+	return builder.Sent{}, t.Lay(ctx, dir)
+}
+
+// Make makes an empty directory for the tree of a release, where nobody else
+// may enter before the release is staged.
+func (h *Host) Make(r builder.Ref) (string, error) {
 	p := h.at(r.AppEnv)
 	if err := h.prepare(p); err != nil {
 		return "", h.explainSpace(fmt.Errorf("make room for the release: %w", err))
@@ -93,7 +108,6 @@ func (h *Host) Place(_ context.Context, r builder.Ref) (string, error) {
 	if err := errors.Join(p.unseed(r.Number), p.remove(r.Number)); err != nil {
 		return "", err
 	}
-	// Nobody else may enter before it is whole.
 	if err := os.Mkdir(p.release(r.Number), 0o700); err != nil {
 		return "", fmt.Errorf("make room for the release: %w", err)
 	}

@@ -71,7 +71,7 @@ func (r *rig) ref(n int) builder.Ref { return builder.Ref{AppEnv: r.ae, Number: 
 // stage is a release of files, ready to be staged.
 func (r *rig) stage(n int, files map[string]string) builder.Stage {
 	r.t.Helper()
-	dir, err := r.Place(r.t.Context(), r.ref(n))
+	dir, err := r.Make(r.ref(n))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestPruneAndSweep(t *testing.T) {
 	}
 	r.ae = appEnv(t, "lost/dev")
 	r.mustStage(r.stage(1, nil))
-	err = r.Sweep(t.Context(), r.ae.Env(), func(ae config.AppEnv) bool { return ae.App().String() == "shop" })
+	err = r.Sweep(t.Context(), r.ae.Env(), []config.AppEnv{appEnv(t, "shop/dev")})
 	if err != nil || !gone(filepath.Join(r.o.Root, "lost/releases/1")) || gone(filepath.Join(r.o.Root, "shop/releases/3")) {
 		t.Errorf("sweep: %v", err)
 	}

@@ -44,7 +44,7 @@ func (h *Host) Discard(ctx context.Context, r builder.Ref) error {
 // remove removes one release, the tree last: as long as it is there, a removal
 // that was interrupted is seen.
 func (p place) remove(n int) error {
-	for _, path := range []string{p.manifest(n), p.seeds(n), p.home(n), p.temp(n), p.release(n)} {
+	for _, path := range []string{p.manifest(n), p.list(n), p.claim(n), p.seeds(n), p.home(n), p.temp(n), p.release(n)} {
 		if err := removeAll(path); err != nil {
 			return fmt.Errorf("remove release %d: %w", n, err)
 		}
@@ -105,7 +105,7 @@ func (h *Host) Prune(ctx context.Context, ae config.AppEnv, keep []int) (removed
 			return removed, err
 		}
 	}
-	return removed, nil
+	return removed, p.keepContents(ctx)
 }
 
 // numbers lists the releases that there is anything of, sorted.
@@ -144,9 +144,9 @@ func (h *Host) Destroy(ctx context.Context, ae config.AppEnv) error {
 	return removeAll(p.app)
 }
 
-// Sweep removes the apps of env that known does not, and the unfinished links
-// of a crash, and ends what is left of commands. Releases are Prune's.
-func (h *Host) Sweep(ctx context.Context, env config.Env, known func(config.AppEnv) bool) error {
+// Sweep removes the apps of env that known has not, and the unfinished links of
+// a crash, and ends what is left of commands. Releases are Prune's.
+func (h *Host) Sweep(ctx context.Context, env config.Env, known []config.AppEnv) error {
 	errs := []error{sweepGroups(findGroups(), groupName(h.o.Root))}
 	entries, err := os.ReadDir(h.o.Root)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -164,7 +164,7 @@ func (h *Host) Sweep(ctx context.Context, env config.Env, known func(config.AppE
 			continue
 		}
 		errs = append(errs, removeAll(p.current()+".new"))
-		if live == 0 && !known(app.In(env)) {
+		if live == 0 && !slices.Contains(known, app.In(env)) {
 			_, err := h.Prune(ctx, app.In(env), nil)
 			errs = append(errs, err, p.tidy(0))
 		}

@@ -78,7 +78,7 @@ func table() []command {
 	return []command{
 		releasesCommand(), showCommand(), planCommand(), logsCommand(),
 		rollbackCommand(), redeployCommand(), promoteCommand(), cancelCommand(), lockCommand(), unlockCommand(),
-		varsCommands(), serviceCommands(), runCommand(),
+		varsCommands(), serviceCommands(), hostCommands(), runCommand(),
 		appCommands(), keyCommands(), auditCommands(), doctorCommand(), cacheCommands(),
 		{name: "init", short: "Create DIR: server.toml, host key, database; never overwrites", local: true},
 		{name: "serve", short: "Serve until SIGTERM", local: true},

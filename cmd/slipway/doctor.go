@@ -102,6 +102,43 @@ func (a *app) checkTargets(ctx context.Context, envs []config.Env) []builder.Che
 			}
 		}
 		all = append(all, checked(what, t.Describe(), t.Close(), ""))
+		all = append(all, a.checkLags(ctx, e, t)...)
+	}
+	return all
+}
+
+// checkLags finds hosts of an environment that do not run what is live.
+func (a *app) checkLags(ctx context.Context, env config.Env, t builder.Target) []builder.Check {
+	names, err := a.store.AppEnvs(ctx)
+	if err != nil {
+		return []builder.Check{checked("hosts", "", err, "")}
+	}
+	var all []builder.Check
+	for _, ae := range names {
+		if ae.Env() != env {
+			continue
+		}
+		live, err := a.store.LiveRelease(ctx, ae)
+		if err != nil {
+			return append(all, checked("hosts", "", err, ""))
+		}
+		if live == nil {
+			continue
+		}
+		status, err := t.Status(ctx, ae)
+		if err != nil {
+			return append(all, checked("hosts", "", err, ""))
+		}
+		for _, s := range status {
+			if s.Err != nil || s.Live == live.Number { // who does not answer is told already
+				continue
+			}
+			all = append(all, builder.Check{
+				Level: levelWarn, What: "hosts",
+				Text: strings.TrimSpace(fmt.Sprintf("%s runs release %s of %s; release %d is live", s.Host, releaseText(s.Live), ae, live.Number)),
+				Hint: "host sync " + ae.String(),
+			})
+		}
 	}
 	return all
 }

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"slipway/builder/agent"
 	"slipway/builder/host"
 	"slipway/hooks"
 	"slipway/hooks/submodule"
@@ -39,6 +40,8 @@ func childOf(argv []string) func() int {
 		return func() int { return submodule.ProxyMain(argv[1:], os.Stdin, os.Stdout, os.Stderr) }
 	case len(argv) > 1 && argv[1] == host.SandboxCommand:
 		return host.SandboxMain
+	case len(argv) == 2 && argv[1] == agent.Command:
+		return func() int { return agent.Main(os.Stdin, os.Stdout, os.Stderr) }
 	}
 	return nil
 }

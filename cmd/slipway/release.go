@@ -40,7 +40,8 @@ type releaseJSON struct {
 	Modules []store.Module     `json:"modules"`
 	Skipped []string           `json:"skipped"`
 
-	Settings []string `json:"settings"` // the files that they come from
+	Settings []string   `json:"settings"`        // the files that they come from
+	Hosts    []hostJSON `json:"hosts,omitempty"` // of the live one, where it is on hosts
 }
 
 func (c *call) asJSON(r store.Release) releaseJSON {
@@ -91,10 +92,19 @@ func releases(ctx context.Context, c *call) error {
 	if len(all) == 0 {
 		return noRelease(c.ae)
 	}
+	hosts, err := c.app.hooks.Hosts(ctx, c.caller, c.ae)
+	if err != nil {
+		return err
+	}
+	var live *store.Release
 	out := []releaseJSON{}
 	var rows [][]string
-	for _, r := range all {
-		out = append(out, c.asJSON(r))
+	for i, r := range all {
+		shown := c.asJSON(r)
+		if shown.Live {
+			live, shown.Hosts = &all[i], hostsJSON(hosts)
+		}
+		out = append(out, shown)
 		state := string(r.State)
 		if r.Pruned {
 			state += ", pruned"
@@ -105,6 +115,13 @@ func releases(ctx context.Context, c *call) error {
 	}
 	if err := c.list(out, []string{"RELEASE", "STATE", "COMMIT", "CREATED", "TOOK", "BY", "REASON", "TITLE"}, rows); err != nil {
 		return err
+	}
+	for _, h := range hosts {
+		if text := lagText(h, live); text != "live" && !c.flag("json") {
+			if err := c.say("note: %s: %s; host sync %s mends it", h.Host, text, c.ae); err != nil {
+				return err
+			}
+		}
 	}
 	lock, err := c.app.store.LockOf(ctx, c.ae)
 	if err != nil || lock == nil {

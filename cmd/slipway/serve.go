@@ -25,6 +25,7 @@ import (
 
 	"slipway/builder"
 	"slipway/builder/local"
+	"slipway/builder/ssh"
 	"slipway/config"
 	"slipway/hooks"
 	"slipway/hooks/socket"
@@ -44,6 +45,7 @@ type system struct {
 	resolver *submodule.Resolver
 	hooks    *hooks.Server
 	app      *app
+	hosts    *ssh.Pool
 	port     atomic.Int32 // that SSH listens on, once it does
 	lock     *os.File     // closing it gives DIR up
 }
@@ -94,20 +96,21 @@ func open(ctx context.Context, dir string, log zerolog.Logger) (_ *system, err e
 	if err != nil {
 		return nil, err
 	}
+	s.hosts = ssh.NewPool(ssh.PoolOptions{Executable: self, Agents: []string{filepath.Join(dir, "agents"), filepath.Dir(self)}})
 	s.hooks = hooks.New(hooks.Options{
 		Config: s.config.Load, Store: s.store, Resolver: s.resolver, Target: s.target,
 		Command: s.command, Log: log, Now: time.Now, Lock: s.lock,
 	})
 	s.app = &app{dir: dir, config: s.config.Load, store: s.store, hooks: s.hooks, resolver: s.resolver, target: s.target, now: time.Now, command: s.command}
 	if err := s.hooks.Recover(ctx); err != nil {
-		return nil, errors.Join(err, s.resolver.Close())
+		return nil, errors.Join(err, s.resolver.Close(), s.hosts.Close())
 	}
 	return s, nil
 }
 
 func (s *system) close(ctx context.Context) error {
 	s.hooks.Drain(ctx)
-	return errors.Join(s.resolver.Close(), s.store.Close(), s.lock.Close())
+	return errors.Join(s.resolver.Close(), s.hosts.Close(), s.store.Close(), s.lock.Close())
 }
 
 // kept lists the submodules of every release that is still on its target.
@@ -139,15 +142,16 @@ func (s *system) target(ctx context.Context, env config.Env) (builder.Target, er
 	if e == nil {
 		return nil, config.Errorf(config.NotFound, "config check", "there is no environment %s", env)
 	}
-	if e.Target != "local" {
-		return nil, config.Errorf(config.Failed, "use target = \"local\"", "the target %s is not built into this version", e.Target)
+	uid := func(ctx context.Context, ae config.AppEnv) (int, error) {
+		return s.store.UID(ctx, ae, cfg.Limits.UIDs[0], cfg.Limits.UIDs[1])
 	}
-	return local.New(local.Options{
-		Root: e.Root, Env: e, Limits: cfg.Limits, Hidden: s.hidden(), Log: s.log,
-		UID: func(ctx context.Context, ae config.AppEnv) (int, error) {
-			return s.store.UID(ctx, ae, cfg.Limits.UIDs[0], cfg.Limits.UIDs[1])
-		},
-	})
+	switch e.Target {
+	case "local":
+		return local.New(local.Options{Root: e.Root, Env: e, Limits: cfg.Limits, Hidden: s.hidden(), Log: s.log, UID: uid})
+	case "ssh":
+		return ssh.New(ssh.Options{Pool: s.hosts, Env: e, Limits: cfg.Limits, UID: uid})
+	}
+	return nil, config.Errorf(config.Failed, "use target = \"local\" or \"ssh\"", "the target %s is not built into this version", e.Target)
 }
 
 // hidden is what code that was pushed must not see: DIR, what other
@@ -384,6 +388,7 @@ func (s *system) reload() {
 		s.log.Warn().Str("listen", old.SSH.Listen).Msg("[ssh] listen changes with the next start only")
 	}
 	s.resolver.Reload()
+	s.hosts.Forget()
 	s.log.Info().Msg("reloaded")
 }
 

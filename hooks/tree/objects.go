@@ -100,6 +100,27 @@ func (o *objects) contents(hashes []Hash, limit int64, got func(i int, ob object
 	})
 }
 
+// stream asks for the objects themselves, of whatever size; r is of no use once
+// got has returned.
+func (o *objects) stream(hashes []Hash, got func(i int, ob object, r io.Reader) error) error {
+	return o.ask("contents ", hashes, func(i int, ob object) error {
+		body := &io.LimitedReader{R: o.out, N: ob.size}
+		if err := got(i, ob, body); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			return o.broken(err)
+		}
+		if body.N > 0 {
+			return o.broken(io.ErrUnexpectedEOF)
+		}
+		if _, err := o.out.Discard(1); err != nil {
+			return o.broken(err)
+		}
+		return nil
+	})
+}
+
 // begin reads at most limit bytes of one object; the process is of no use
 // afterwards.
 func (o *objects) begin(h Hash, limit int64) (ob object, body []byte, err error) {

@@ -24,7 +24,7 @@ func verify(ctx context.Context, m *Manifest, parts []Part, dir string) error {
 	defer unix.Close(fd)
 	attrs := make([]bool, len(parts))
 	for _, e := range m.Entries {
-		if e.Path == ".gitattributes" || strings.HasSuffix(e.Path, "/.gitattributes") {
+		if isAttributes(e.Path) {
 			attrs[e.Part] = true
 		}
 	}

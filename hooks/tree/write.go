@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -84,7 +85,7 @@ func lay(ctx context.Context, m *Manifest, parts []Part, dir string, workers int
 		}
 		g.Go(func() error {
 			index := filepath.Join(dir, reserved, strconv.Itoa(i))
-			if err := checkoutPart(gctx, p, filepath.Join(dir, p.Path), index, workers); err != nil {
+			if err := checkoutPart(gctx, p, filepath.Join(dir, p.Path), index, workers, nil); err != nil {
 				return fmt.Errorf("write %s: %w", describe(p), err)
 			}
 			return nil
@@ -115,7 +116,10 @@ func makeDirs(root *os.Root, path string) error {
 	return nil
 }
 
-func checkoutPart(ctx context.Context, p Part, worktree, index string, workers int) error {
+// checkoutPart has git write the files of a part: all of them, or those whose
+// names, each with a NUL behind it, names has. Attributes that are not in the
+// work tree are those of the index.
+func checkoutPart(ctx context.Context, p Part, worktree, index string, workers int, names io.Reader) error {
 	env := map[string]string{}
 	for k, v := range p.Env {
 		env[k] = v
@@ -129,9 +133,13 @@ func checkoutPart(ctx context.Context, p Part, worktree, index string, workers i
 	if err := read.Run(ctx); err != nil {
 		return err
 	}
+	which := []git.Opt{"--all"}
+	if names != nil {
+		which = []git.Opt{"-z", "--stdin"}
+	}
 	return runUmask(ctx, git.Cmd{
-		Dir: p.Dir, Env: env, Config: conf,
-		Args: []git.Opt{"checkout-index", "--all", "--force", "--quiet"},
+		Dir: p.Dir, Env: env, Config: conf, Stdin: names,
+		Args: append([]git.Opt{"checkout-index", "--force", "--quiet"}, which...),
 	})
 }
 

@@ -1,0 +1,110 @@
+package ssh
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"slipway/builder/agent"
+	"slipway/builder/host"
+	"slipway/builder/sshclient/sshdtest"
+	"slipway/builder/targettest"
+	"slipway/config"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case host.SandboxCommand:
+			os.Exit(host.SandboxMain())
+		case agent.Command:
+			os.Exit(agent.Main(os.Stdin, os.Stdout, os.Stderr))
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// field is a number of hosts, each a real sshd, with homes and roots below one
+// directory.
+type field struct {
+	env   *config.Environment
+	pool  *Pool
+	hosts []*sshdtest.Server
+	homes []string
+}
+
+// newField starts the hosts. As they are one machine they have one file system:
+// who uses them gives each a root of its own.
+func newField(t *testing.T, n int) *field {
+	t.Helper()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "identity")
+	sshdtest.WriteKey(t, key, sshdtest.NewKey(t, "ed25519"))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &field{
+		env:  &config.Environment{Target: "ssh", Identity: key, KnownHosts: filepath.Join(dir, "known_hosts")},
+		pool: NewPool(PoolOptions{Executable: self, Agents: []string{dir}}),
+	}
+	t.Cleanup(func() {
+		if err := f.pool.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	known := ""
+	for i := range n {
+		home := filepath.Join(dir, fmt.Sprintf("home%d", i))
+		if err := os.Mkdir(home, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s := sshdtest.Start(t, sshdtest.Options{IP: fmt.Sprintf("127.0.%d.%d", 10+i, 1), Config: "SetEnv HOME=" + home})
+		s.Allow(t, key, "")
+		known += s.Known() + "\n"
+		f.hosts, f.homes = append(f.hosts, s), append(f.homes, home)
+		f.env.Hosts = append(f.env.Hosts, s.Host.String())
+	}
+	if err := os.WriteFile(f.env.KnownHosts, []byte(known), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.env.Root = filepath.Join(dir, "apps")
+	return f
+}
+
+func (f *field) target(t *testing.T) *Target {
+	t.Helper()
+	target, err := New(Options{
+		Pool: f.pool, Env: f.env,
+		UID: func(context.Context, config.AppEnv) (int, error) { return 61237, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
+// TestTarget runs the suite on one host, and on two.
+func TestTarget(t *testing.T) {
+	for _, hosts := range []int{1, 2} {
+		f := newField(t, hosts)
+		number := make(chan int, 1)
+		number <- 0
+		t.Run(fmt.Sprintf("%dHosts", hosts), func(t *testing.T) {
+			targettest.Run(t, func(t *testing.T) targettest.Place {
+				n := <-number
+				number <- n + 1
+				p := targettest.Place{}
+				target := f.target(t)
+				for i, h := range target.hosts {
+					h.root = fmt.Sprintf("%s-%d-%d", f.env.Root, n, i)
+					p.Roots = append(p.Roots, h.root)
+				}
+				p.Target = target
+				return p
+			})
+		})
+	}
+}
