@@ -35,7 +35,7 @@ func parseAppJSON(a *AppFile, data []byte) (Mistakes, []Note) {
 			f.env(a, v)
 		case key == "scripts":
 			for _, name := range v.keys {
-				f.note(v.at[name], "scripts.%s is not run; [deploy] release is, once per deploy", name)
+				f.note(v.at[name], "scripts.%s: not run; [deploy] release is", name)
 			}
 		case key == "addons":
 			f.addons(a, v)

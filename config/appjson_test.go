@@ -37,7 +37,7 @@ func TestAppJSON(t *testing.T) {
 	}
 	want := strings.Split(strings.TrimSpace(`
 app.json:9: DATABASE_URL is not set: Slipway sets it itself
-app.json:12: scripts.postdeploy is not run; [deploy] release is, once per deploy
+app.json:12: scripts.postdeploy: not run; [deploy] release is
 app.json:13: formation: nothing is started; [deploy] restart does that
 app.json:14: addons: heroku-redis is not here; give its address by vars set
 app.json:15: buildpacks are not used; postinstall builds the app

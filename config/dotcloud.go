@@ -163,7 +163,7 @@ func (f *dotCloudFile) without(key, language string, n *node) {
 		switch k {
 		case "systempackages":
 			if all := f.words(full, v); len(all) > 0 {
-				f.note(at, "%s: an admin installs %s on the target", full, listed(all))
+				f.note(at, "%s: an admin has to install %s", full, listed(all))
 			}
 		case "requirements":
 			if all := f.words(full, v); len(all) > 0 {

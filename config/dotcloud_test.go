@@ -62,7 +62,7 @@ func TestDotCloud(t *testing.T) {
 		lines = append(lines, n.String())
 	}
 	want := strings.Split(strings.TrimSpace(`
-dotcloud.yml:5: www.systempackages: an admin installs libxml2, libpq-dev on the target
+dotcloud.yml:5: www.systempackages: an admin has to install libxml2, libpq-dev
 dotcloud.yml:6: www.requirements: postinstall has to install Django==1.4
 dotcloud.yml:8: www.config is not used: uwsgi_processes, static
 dotcloud.yml:15: PATH is not set: Slipway sets it itself
@@ -104,8 +104,10 @@ func TestDotCloudPostinstall(t *testing.T) {
 		{"www: {type: python, approot: web}\nwork: {type: python-worker, approot: web}", "web/postinstall", "cd web && ./postinstall"},
 		{"www: {type: python, postinstall: python setup.py}", "postinstall", "python setup.py"},
 		{"www: {type: python, prebuild: ./a, postbuild: ./b}", "postinstall", "(./a) && (./b) && (./postinstall)"},
-		{"a: {type: ruby-worker, approot: a}\nb: {type: static, approot: b}", "a/postinstall b/postinstall",
-			"(cd a && ./postinstall) && (export DOTCLOUD_SERVICE_NAME=b; cd b && ./postinstall)"},
+		{
+			"a: {type: ruby-worker, approot: a}\nb: {type: static, approot: b}", "a/postinstall b/postinstall",
+			"(cd a && ./postinstall) && (export DOTCLOUD_SERVICE_NAME=b; cd b && ./postinstall)",
+		},
 	} {
 		a, _, err := ParseAppFiles(AppSources{DotCloudYML: []byte(c.yml)})
 		if err == nil {
