@@ -204,6 +204,25 @@ func TestGate(t *testing.T) {
 		t.Error("the busy one was dropped for silent ones")
 	}
 
+	// Nor is one from an address of its own that has not spoken yet, for
+	// those of addresses that have many, however fast they come.
+	for c := range g.conns {
+		g.leave(c)
+	}
+	for n := range 2 * most {
+		arrive(fmt.Sprintf("198.51.100.%d", n%10), true)
+	}
+	fresh, ok := arrive("192.0.2.1", false)
+	if !ok {
+		t.Fatal("a flood keeps out who comes from elsewhere")
+	}
+	for n := range 1000 {
+		arrive(fmt.Sprintf("198.51.100.%d", n%10), n%3 > 0)
+	}
+	if !errors.Is(fresh.why(), errGone) {
+		t.Error("one that has just come was dropped in a flood")
+	}
+
 	// Proved ones are never dropped; when all are, there is no room.
 	for c := range g.conns {
 		g.proved(c)

@@ -30,7 +30,8 @@ const (
 // newcomers at random when many have not proved a key; a flood then shuts out
 // the good ones with the same odds. Here a newcomer rather takes the place of
 // one that says nothing, or has been at it for long, from the network that has
-// most of them; chance decides only when all of them are young and busy.
+// most of them; chance decides only when all of them are young and busy, and
+// against the newcomer only if its own network has most.
 type gate struct {
 	now func() time.Time
 
@@ -89,9 +90,9 @@ func (g *gate) admit(c *conn, connections int) bool {
 	var victim *conn
 	switch {
 	case len(g.startups[p]) >= perNetwork(connections):
-		victim = g.spare(g.startups[p])
+		victim = g.spare(len(g.startups[p]), g.startups[p])
 	case len(g.conns) >= connections:
-		victim = g.spare(slices.Collect(maps.Values(g.startups))...)
+		victim = g.spare(len(g.startups[p]), slices.Collect(maps.Values(g.startups))...)
 	default:
 		g.add(c, p)
 		return true
@@ -106,8 +107,10 @@ func (g *gate) admit(c *conn, connections int) bool {
 }
 
 // spare picks which of some networks' unproved ones makes place, nil if the
-// newcomer has to go.
-func (g *gate) spare(networks ...[]*conn) *conn {
+// newcomer has to go; beside is how many of those its own network has. Whoever
+// has just come says nothing yet: the only silent one of a network is spared as
+// long as another network has more connections than one.
+func (g *gate) spare(beside int, networks ...[]*conn) *conn {
 	var silent, busiest []*conn
 	for _, startups := range networks {
 		var s []*conn
@@ -116,7 +119,7 @@ func (g *gate) spare(networks ...[]*conn) *conn {
 				s = append(s, c)
 			}
 		}
-		if len(s) > len(silent) {
+		if len(s) > len(silent) || len(s) == 1 && len(silent) == 1 && s[0].start.Before(silent[0].start) {
 			silent = s
 		}
 		if len(startups) > len(busiest) {
@@ -124,10 +127,12 @@ func (g *gate) spare(networks ...[]*conn) *conn {
 		}
 	}
 	switch {
-	case len(silent) > 0:
+	case len(silent) > 1, len(silent) == 1 && len(busiest) == 1:
 		return silent[0]
 	case len(busiest) > 0 && time.Since(busiest[0].start) > startGrace:
 		return busiest[0]
+	case beside < len(busiest):
+		return busiest[rand.IntN(len(busiest))]
 	}
 	if n := rand.IntN(len(busiest) + 1); n < len(busiest) {
 		return busiest[n]
