@@ -13,8 +13,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.beginStop()
 	s.await(ctx, func(c *conn) bool { return !c.busy() })
 	// Who was served hangs up by himself; closing under him could cost him the
-	// exit status that is still on its way.
-	bye, cancel := context.WithTimeout(ctx, s.timing.farewell)
+	// exit status that is still on its way, or the reason why ctx's end has
+	// ended his deploy.
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timing.farewell)
 	defer cancel()
 	s.await(bye, func(*conn) bool { return false })
 	s.killAll(errStopping)
