@@ -60,6 +60,7 @@ func TestFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(newFaulty(t, bin)) })
 	}
 	t.Run("queue", func(t *testing.T) { t.Parallel(); testQueue(t, bin) })
+	t.Run("model", func(t *testing.T) { t.Parallel(); testModel(t, bin) })
 }
 
 // with joins the faults that lead to a place and the one there.
@@ -151,7 +152,7 @@ func failEverywhere(f *faulty) {
 			if r := f.releases()[0]; r.Commit == commit && r.State != "failed" {
 				f.Errorf("%s: release %d is %s", p.Name, r.Number, r.State)
 			}
-			if to, err := os.Readlink(filepath.Join(f.dir, "apps", "dev", f.app, "current")); f.live() != before ||
+			if to, err := os.Readlink(filepath.Join(f.dir, "apps", f.env, f.app, "current")); f.live() != before ||
 				err != nil || !strings.Contains(p.Before, "revert.activate") && p.Name != "revert.activate" && filepath.Base(to) != strconv.Itoa(before.Number) {
 				f.Errorf("%s: %v is live, and current leads to %s (%v); before it was %v", p.Name, f.live(), to, err, before)
 			}

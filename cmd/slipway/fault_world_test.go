@@ -2,42 +2,41 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	_ "modernc.org/sqlite" // the journal is looked at beside the server
 )
 
-// faultBinary builds the program with its failpoints, with the flags of the
-// Makefile so that both share what is compiled.
+// faultBinary builds the program with its failpoints.
 func faultBinary(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv("SLIPWAY_FAULT_BINARY"); path != "" {
 		return path
 	}
+	return buildBinary(t, "-tags", "faults")
+}
+
+// buildBinary builds the program with the flags of the Makefile, so that both
+// share what is compiled.
+func buildBinary(t *testing.T, flags ...string) string {
+	t.Helper()
 	tool, err := exec.LookPath("go")
 	if err != nil {
-		t.Skip("the program with failpoints is built by go, or given as $SLIPWAY_FAULT_BINARY")
+		t.Skip("the program is built by go")
 	}
 	path := filepath.Join(t.TempDir(), "slipway")
-	cmd := exec.Command(tool, "build", "-trimpath", "-tags", "faults", "-o", path, ".")
+	cmd := exec.Command(tool, append(append([]string{"build", "-trimpath"}, flags...), "-o", path, ".")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("this account cannot build the program with failpoints: %v\n%s", err, out)
+		t.Skipf("this account cannot build the program: %v\n%s", err, out)
 	}
 	return path
 }
@@ -48,11 +47,12 @@ type faulty struct {
 	*testing.T
 	bin, root, dir, repo string
 	fault                string // the file with the faults to come
-	app                  string
+	app, env             string // what is pushed to and looked at
 
 	server *exec.Cmd
 	ended  chan struct{}
 	port   string
+	web    string // its address, if it has one
 	log    *os.File
 }
 
@@ -66,6 +66,9 @@ keep = 2
 [environments.staging]
 target = "local"
 `
+
+// faultyRestart says by which release the app was last restarted.
+const faultyRestart = "#!/bin/sh\necho \"$SLIPWAY_RELEASE\" > restarted\n"
 
 const faultyApp = `[deploy]
 restart = "./restart"
@@ -84,15 +87,33 @@ rm "$HOME/.cache/running"
 
 func newFaulty(t *testing.T, bin string) *faulty {
 	t.Helper()
+	f := newWorld(t, bin, func(string) string { return faultyTOML })
+	f.must(os.MkdirAll(f.repo, 0o755))
+	f.git("init", "-q", "-b", "main")
+	for name, text := range map[string]string{
+		"postinstall":  faultyBuild,
+		"restart":      faultyRestart,
+		"slipway.toml": faultyApp,
+	} {
+		f.must(os.WriteFile(filepath.Join(f.repo, name), []byte(text), 0o755))
+	}
+	f.git("add", ".")
+	f.git("commit", "-qm", "Start")
+	return f
+}
+
+// newWorld makes a DIR with the server.toml that declare returns, starts the
+// server, and adds the key.
+func newWorld(t *testing.T, bin string, declare func(dir string) string) *faulty {
+	t.Helper()
 	root := t.TempDir()
 	f := &faulty{
 		T: t, bin: bin, root: root, dir: filepath.Join(root, "dir"), repo: filepath.Join(root, "shop"),
-		fault: filepath.Join(root, "fault"), app: "shop",
+		fault: filepath.Join(root, "fault"), app: "shop", env: "dev",
 	}
 	f.must(os.Chmod(root, 0o755)) // builds have an account of their own
 	f.must(os.MkdirAll(f.dir, 0o711))
-	f.must(os.MkdirAll(f.repo, 0o755))
-	f.must(os.WriteFile(filepath.Join(f.dir, "server.toml"), []byte(faultyTOML), 0o600))
+	f.must(os.WriteFile(filepath.Join(f.dir, "server.toml"), []byte(declare(f.dir)), 0o600))
 	var err error
 	f.log, err = os.OpenFile(filepath.Join(root, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	f.must(err)
@@ -104,19 +125,9 @@ func newFaulty(t *testing.T, bin string) *faulty {
 		}
 		f.log.Close()
 	})
-	f.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(root, "key"))
-	f.git("init", "-q", "-b", "main")
-	for name, text := range map[string]string{
-		"postinstall":  faultyBuild,
-		"restart":      "#!/bin/sh\necho \"$SLIPWAY_RELEASE\" > restarted\n",
-		"slipway.toml": faultyApp,
-	} {
-		f.must(os.WriteFile(filepath.Join(f.repo, name), []byte(text), 0o755))
-	}
-	f.git("add", ".")
-	f.git("commit", "-qm", "Start")
+	f.must(exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f.key()).Run())
 	f.start()
-	key, err := os.Open(filepath.Join(root, "key.pub"))
+	key, err := os.Open(f.key() + ".pub")
 	f.must(err)
 	defer key.Close()
 	add := f.command("key", "add", "maria", "--admin")
@@ -127,6 +138,16 @@ func newFaulty(t *testing.T, bin string) *faulty {
 	return f
 }
 
+// of is the same world with another APP/ENV to look at.
+func (f *faulty) of(app, env string) *faulty {
+	other := *f
+	other.app, other.env = app, env
+	return &other
+}
+
+// key is the private key that may do everything.
+func (f *faulty) key() string { return filepath.Join(f.root, "key") }
+
 func (f *faulty) must(err error) {
 	f.Helper()
 	if err != nil {
@@ -134,11 +155,26 @@ func (f *faulty) must(err error) {
 	}
 }
 
+// environ is for the program itself, and for git beside it.
 func (f *faulty) environ() []string {
-	return append(slices.Clip(os.Environ()), "SLIPWAY_HOME="+f.dir, "SLIPWAY_FAULT=@"+f.fault, "HOME="+f.root,
+	return append(f.outside(), "SLIPWAY_HOME="+f.dir, "SLIPWAY_FAULT=@"+f.fault)
+}
+
+// outside is the environment of someone who knows nothing of DIR; options are
+// ssh's.
+func (f *faulty) outside(options ...string) []string {
+	return append(slices.Clip(os.Environ()), "HOME="+f.root,
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0", "SSH_AUTH_SOCK=",
 		"GIT_AUTHOR_NAME=Maria", "GIT_AUTHOR_EMAIL=m@corp.example", "GIT_COMMITTER_NAME=Maria", "GIT_COMMITTER_EMAIL=m@corp.example",
-		"GIT_SSH_COMMAND=ssh -F none -i "+filepath.Join(f.root, "key")+" -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR -o UserKnownHostsFile="+filepath.Join(f.root, "known"))
+		"GIT_SSH_COMMAND="+strings.Join(append(f.ssh(), options...), " "))
+}
+
+// ssh is the client's command line, less the host.
+func (f *faulty) ssh() []string {
+	return []string{
+		"ssh", "-F", "none", "-i", f.key(), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
+		"-o", "LogLevel=ERROR", "-o", "UserKnownHostsFile=" + filepath.Join(f.root, "known"),
+	}
 }
 
 func (f *faulty) command(args ...string) *exec.Cmd {
@@ -163,8 +199,8 @@ func (f *faulty) git(args ...string) string { f.Helper(); return f.run("git", ar
 // tryStart starts the server; false says that it ended before it was ready.
 func (f *faulty) tryStart() bool { f.Helper(); return f.ready(f.launch()) }
 
-// launch starts the server, and delivers its address when it is ready.
-func (f *faulty) launch() <-chan string {
+// launch starts the server, and delivers its addresses when it is ready.
+func (f *faulty) launch() <-chan [2]string {
 	f.Helper()
 	read, write, err := os.Pipe()
 	f.must(err)
@@ -173,15 +209,15 @@ func (f *faulty) launch() <-chan string {
 	f.must(cmd.Start())
 	write.Close()
 	f.server, f.ended = cmd, make(chan struct{})
-	ready := make(chan string, 1)
+	ready := make(chan [2]string, 1)
 	go func(ended chan struct{}) {
 		in := bufio.NewScanner(read)
 		in.Buffer(nil, 1<<20)
 		for in.Scan() {
 			fmt.Fprintln(f.log, in.Text())
-			var line struct{ Message, SSH string }
+			var line struct{ Message, SSH, Web string }
 			if json.Unmarshal(in.Bytes(), &line) == nil && line.Message == "ready" {
-				ready <- line.SSH
+				ready <- [2]string{line.SSH, line.Web}
 			}
 		}
 		read.Close()
@@ -191,13 +227,14 @@ func (f *faulty) launch() <-chan string {
 	return ready
 }
 
-func (f *faulty) ready(ready <-chan string) bool {
+func (f *faulty) ready(ready <-chan [2]string) bool {
 	f.Helper()
 	select {
 	case addr := <-ready:
 		var err error
-		_, f.port, err = net.SplitHostPort(addr)
+		_, f.port, err = net.SplitHostPort(addr[0])
 		f.must(err)
+		f.web = addr[1]
 		return true
 	case <-f.ended:
 		return false
@@ -255,7 +292,7 @@ func (f *faulty) commit(title string) string {
 // startPush starts a push and leaves it running.
 func (f *faulty) startPush(words ...string) (*exec.Cmd, *strings.Builder) {
 	f.Helper()
-	return f.startPushTo(f.app+"/dev", "main", words...)
+	return f.startPushTo(f.app+"/"+f.env, "main", words...)
 }
 
 func (f *faulty) startPushTo(to, what string, words ...string) (*exec.Cmd, *strings.Builder) {
@@ -281,169 +318,4 @@ func (f *faulty) again() {
 	if ok, out := f.push(); !ok {
 		f.Fatalf("the same push again fails:\n%s", out)
 	}
-}
-
-// row is a release as the server lists it.
-type row struct {
-	Number               int
-	Commit, State, Error string
-}
-
-func (f *faulty) releases() []row {
-	f.Helper()
-	out, err := f.command("releases", f.app+"/dev", "--json").Output()
-	if err != nil {
-		return nil // it has none
-	}
-	var rows []row
-	f.must(json.Unmarshal(out, &rows))
-	return rows
-}
-
-// live is the release that the server says is live.
-func (f *faulty) live() (r row) {
-	f.Helper()
-	for _, r := range f.releases() {
-		if r.State == "live" {
-			return r
-		}
-	}
-	return row{}
-}
-
-// quiet waits until no deploy is open in the journal.
-func (f *faulty) quiet() {
-	f.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(f.dir, "slipway.db")+"?mode=ro&_pragma=busy_timeout(10000)")
-	f.must(err)
-	defer db.Close()
-	ctx, cancel := context.WithTimeout(f.Context(), 30*time.Second)
-	defer cancel()
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for {
-		var open int
-		f.must(db.QueryRowContext(ctx, "SELECT count(*) FROM journal WHERE phase NOT IN ('done', 'ended')").Scan(&open))
-		if open == 0 {
-			return
-		}
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			f.Fatal("the journal has an open entry that nobody closes")
-		}
-	}
-}
-
-// check asserts that ref, database and target agree on commit, or on nothing
-// for "", and that nothing is left of what was tried.
-func (f *faulty) check(commit string) {
-	f.Helper()
-	f.quiet()
-	live := f.live()
-	if live.Commit != commit {
-		f.Errorf("live is %.7s (release %d), not %.7s", live.Commit, live.Number, commit)
-	}
-	ref, err := exec.Command("git", "--git-dir", filepath.Join(f.dir, "repos", f.app+".git"), "rev-parse", "--verify", "-q",
-		"refs/namespaces/dev/refs/heads/main").Output()
-	if at := strings.TrimSpace(string(ref)); at != commit || err != nil && commit != "" {
-		f.Errorf("the ref is at %.7s, not at %.7s (%v)", at, commit, err)
-	}
-	root := filepath.Join(f.dir, "apps", "dev", f.app)
-	to, err := os.Readlink(filepath.Join(root, "current"))
-	if n, _ := strconv.Atoi(strings.TrimPrefix(to, "releases/")); n != live.Number {
-		f.Errorf("current leads to %q (%v), and release %d is live", to, err, live.Number)
-	}
-	if commit != "" {
-		text, err := os.ReadFile(filepath.Join(root, "current", "restarted"))
-		if strings.TrimSpace(string(text)) != strconv.Itoa(live.Number) {
-			f.Errorf("the live release was not restarted: %q, %v", text, err)
-		}
-	}
-	f.checkFiles(root)
-	f.checkProcesses()
-}
-
-func (f *faulty) checkFiles(root string) {
-	f.Helper()
-	kept := map[string]bool{}
-	for _, r := range f.releases() {
-		switch r.State {
-		case "live", "retired":
-			kept[strconv.Itoa(r.Number)] = true
-		case "building":
-			f.Errorf("release %d is still building", r.Number)
-		}
-	}
-	there, err := os.ReadDir(filepath.Join(root, "releases"))
-	if err != nil && len(kept) > 0 {
-		f.Error(err)
-	}
-	for _, e := range there {
-		if n, _, _ := strings.Cut(e.Name(), "."); !kept[n] {
-			f.Errorf("releases has %s, which was never live", e.Name())
-		}
-	}
-	if len(kept) == 0 {
-		for _, path := range []string{root, filepath.Join(f.dir, "repos", f.app+".git")} {
-			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-				f.Errorf("%s is left of an app that never was live", path)
-			}
-		}
-	}
-	f.must(filepath.WalkDir(f.dir, func(path string, e fs.DirEntry, err error) error {
-		name := e.Name()
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil:
-			return err
-		case e.Type().IsRegular() && strings.HasPrefix(path, filepath.Join(f.dir, "tmp")+"/"):
-			f.Errorf("%s is left", path)
-		case name == "slipway.lock", name == ".lock" && strings.HasPrefix(path, filepath.Join(f.dir, "apps")+"/"):
-		case strings.HasPrefix(name, "tmp_"), strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".keep"), strings.HasSuffix(name, ".new"):
-			f.Errorf("%s is left", path)
-		}
-		return nil
-	}))
-}
-
-// checkProcesses waits until the server is the only process of this DIR.
-func (f *faulty) checkProcesses() {
-	f.Helper()
-	end := time.Now().Add(5 * time.Second)
-	for {
-		left := f.processes(f.dir, "")
-		delete(left, f.server.Process.Pid)
-		if len(left) == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			f.Errorf("processes are left: %v", left)
-			return
-		}
-		<-time.After(20 * time.Millisecond)
-	}
-}
-
-// processes lists those whose environment or arguments name dir, and whose
-// arguments have the word.
-func (f *faulty) processes(dir, word string) map[int]string {
-	all := map[int]string{}
-	entries, err := os.ReadDir("/proc")
-	f.must(err)
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		environ, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ")) // it may be another's, or gone
-		cmdline, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		words := strings.ReplaceAll(string(cmdline), "\x00", " ")
-		if words != "" && strings.Contains(words, word) &&
-			(strings.Contains(string(environ), "="+dir+"/") || strings.Contains(string(environ), "="+dir+"\x00") || strings.Contains(words, dir)) {
-			all[pid] = words
-		}
-	}
-	return all
 }

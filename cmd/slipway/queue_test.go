@@ -85,7 +85,7 @@ func serial(f *faulty) {
 
 // cache is a file that builds of the app see in $HOME/.cache.
 func (f *faulty) cache(name string) string {
-	return filepath.Join(f.dir, "apps", "dev", f.app, "cache", ".cache", name)
+	return filepath.Join(f.dir, "apps", f.env, f.app, "cache", ".cache", name)
 }
 
 // hold makes builds go on until release.

@@ -111,26 +111,43 @@ func answers(port int, over chan error) bool {
 	return false
 }
 
-// serverTOML is the configuration that scripts get if they have none: the
-// source with its key, and three environments.
-func (s *source) serverTOML(ts *testscript.TestScript, more string) string {
-	dir := ts.Getenv("DIR")
-	ts.Check(os.MkdirAll(filepath.Join(dir, "keys"), 0o700))
+// declare puts the source's key and host key into DIR, and returns its part of
+// server.toml: every repository below repos.
+func (s *source) declare(dir, repos string) (string, error) {
 	key, err := os.ReadFile(filepath.Join(s.dir, "client"))
-	ts.Check(err)
-	ts.Check(os.WriteFile(filepath.Join(dir, "keys", "source"), key, 0o600))
-	known := fmt.Sprintf("[127.0.0.1]:%d %s\n", s.port, s.hostKey)
-	ts.Check(os.WriteFile(filepath.Join(dir, "known_hosts"), []byte(known), 0o600))
-	return fmt.Sprintf(`[ssh]
-listen = "127.0.0.1:0"
-address = "deploy@ship.corp:2222"
-
-[[sources]]
-url = "ssh://%s@127.0.0.1:%d%s/"
+	if err == nil {
+		err = os.MkdirAll(filepath.Join(dir, "keys"), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "keys", "source"), key, 0o600)
+	}
+	if err == nil {
+		known := fmt.Sprintf("[127.0.0.1]:%d %s\n", s.port, s.hostKey)
+		err = os.WriteFile(filepath.Join(dir, "known_hosts"), []byte(known), 0o600)
+	}
+	return fmt.Sprintf(`[[sources]]
+url = "%s/"
 identity = "keys/source"
 known_hosts = "known_hosts"
 instead_of = ["git@git.corp.local:"]
+`, s.url(repos)), err
+}
 
+// url is where a directory of the source's machine is reached.
+func (s *source) url(path string) string {
+	return fmt.Sprintf("ssh://%s@127.0.0.1:%d%s", s.user, s.port, path)
+}
+
+// serverTOML is the configuration that scripts get if they have none: the
+// source with its key, and three environments.
+func (s *source) serverTOML(ts *testscript.TestScript, more string) string {
+	sources, err := s.declare(ts.Getenv("DIR"), ts.Getenv("REPOS"))
+	ts.Check(err)
+	return `[ssh]
+listen = "127.0.0.1:0"
+address = "deploy@ship.corp:2222"
+
+` + sources + `
 [environments.dev]
 target = "local"
 
@@ -140,7 +157,7 @@ target = "local"
 [environments.prod]
 target = "local"
 protected = true
-%s`, s.user, s.port, ts.Getenv("REPOS"), more)
+` + more
 }
 
 var (
