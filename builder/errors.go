@@ -5,6 +5,13 @@ import (
 	"strings"
 )
 
+// LogError is a build log that could not be written: that ends the deploy, and
+// is nobody's wish.
+type LogError struct{ Err error }
+
+func (e *LogError) Error() string { return "write the build log: " + e.Err.Error() }
+func (e *LogError) Unwrap() error { return e.Err }
+
 func (e *ExitError) Error() string {
 	s := e.Step
 	if e.Host != "" {

@@ -184,7 +184,7 @@ func (p *Progress) line(s string) {
 	if p.log != nil {
 		if _, err := io.WriteString(p.log, s); err != nil && p.gone != nil {
 			p.log = nil
-			p.gone(fmt.Errorf("write the build log: %w", err))
+			p.gone(&LogError{err})
 		}
 	}
 	close(p.changed)

@@ -16,10 +16,11 @@ const tidyTime = time.Minute
 
 // endState is how a release ends that does not go live.
 func (d *deploy) endState(ctx context.Context) store.State {
-	if ctx.Err() != nil {
-		return store.Cancelled
+	var log *builder.LogError
+	if ctx.Err() == nil || errors.As(context.Cause(ctx), &log) {
+		return store.FailedState
 	}
-	return store.FailedState
+	return store.Cancelled
 }
 
 // abandon takes back what prepare did, whatever ctx says; the release ends as
@@ -44,7 +45,8 @@ func (d *deploy) abandon(ctx context.Context, why error) {
 	d.progress.Fail(why)
 	if err := d.takeBack(ctx, state, why); err != nil {
 		d.s.o.Log.Error().Err(err).Str("app", d.ae.App().String()).Str("env", d.ae.Env().String()).
-			Int("release", d.rel.Number).Msg("cannot clean up after a deploy; the next deploy or start will")
+			Int("release", d.rel.Number).Msg("cannot clean up after a deploy; it is tried again")
+		d.s.endLater(ctx, d.ae, ending{d.rel.Number, state, builder.Clean(why.Error())})
 	}
 }
 

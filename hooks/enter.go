@@ -2,7 +2,6 @@ package hooks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"slipway/builder"
@@ -124,7 +123,11 @@ func (d *deploy) begin(ctx context.Context) error {
 	if err != nil {
 		tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 		defer cancel()
-		return errors.Join(err, d.s.o.Store.EndRelease(tidy, d.ae, d.rel.Number, d.endState(ctx), builder.Clean(err.Error())))
+		end := ending{d.rel.Number, d.endState(ctx), builder.Clean(err.Error())}
+		if d.s.o.Store.EndRelease(tidy, d.ae, end.release, end.state, end.why) != nil { // for the same reason
+			d.s.endLater(tidy, d.ae, end)
+		}
+		return err
 	}
 	d.begun = true
 	if err := fault.Hit("log.create"); err != nil {

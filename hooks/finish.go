@@ -41,7 +41,8 @@ func (d *deploy) finish(ctx context.Context, unrecorded error) {
 		defer cancel()
 		if unrecorded != nil {
 			if err := d.s.settleOpen(ctx, d.ae); err != nil {
-				log.Error().Err(err).Msg("still cannot record what went live; the next deploy or start will")
+				log.Error().Err(err).Msg("still cannot record what went live; it is tried again")
+				d.s.settleLater(ctx, d.ae)
 			}
 			return
 		}
@@ -53,7 +54,8 @@ func (d *deploy) finish(ctx context.Context, unrecorded error) {
 			err = d.phase(ctx, store.Done)
 		}
 		if err != nil {
-			log.Error().Err(err).Msg("cannot write the journal; the next deploy or start will")
+			log.Error().Err(err).Msg("cannot write the journal; it is tried again")
+			d.s.settleLater(ctx, d.ae)
 		}
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"slipway/hooks/tree"
+	"slipway/store/disk"
 )
 
 var treeID = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -22,6 +23,10 @@ func (s *Server) manifestPath(id string) string {
 
 func (s *Server) keepManifest(m *tree.Manifest) error {
 	path := s.manifestPath(m.ID)
+	return disk.Explain(writeManifest(path, m), path)
+}
+
+func writeManifest(path string, m *tree.Manifest) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}

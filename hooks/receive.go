@@ -12,6 +12,7 @@ import (
 
 	"slipway/config"
 	"slipway/store"
+	"slipway/store/disk"
 	"slipway/store/fault"
 )
 
@@ -156,6 +157,22 @@ func (p *Push) Config() map[string]string {
 		"receive.fsck.zeroPaddedFilemode":     "warn",
 		"receive.fsck.missingSpaceBeforeDate": "warn",
 	}
+}
+
+// Unreceived is why git could not store what was pushed, where that is the file
+// system's fault; nil otherwise, and as soon as a hook has had its say. said is
+// what git printed last, size how much the client sent.
+func (p *Push) Unreceived(ctx context.Context, said string, size int64) error {
+	p.mu.Lock()
+	begun := len(p.used) > 0
+	p.mu.Unlock()
+	cause := disk.Said(said, p.Dir())
+	if begun || cause == 0 {
+		return nil
+	}
+	err := disk.Write{Path: p.Dir(), What: "the push", Need: disk.Room{Bytes: size}, AtLeast: true}.Refused(cause, nil)
+	p.s.audit(ctx, p.caller, p.ae, "push", "", err)
+	return err
 }
 
 // Close ends the push: a deploy that was staged and never switched is taken

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,8 +28,8 @@ const (
 // Recover settles what a server that was stopped in the middle has left: every
 // open entry of the journal goes forward if its commit is recorded, and back
 // if it is not. It runs once, before anything is served, with DIR's lock held.
-// An APP/ENV whose target cannot be reached is left for its next deploy; the
-// others are served.
+// An APP/ENV whose target cannot be reached is tried again in the background;
+// the others are served.
 func (s *Server) Recover(ctx context.Context) error {
 	if err := s.sweepRepos(); err != nil {
 		return err
@@ -45,7 +44,8 @@ func (s *Server) Recover(ctx context.Context) error {
 		g.Go(func() error {
 			if err := s.settleLogged(ctx, e); err != nil {
 				s.o.Log.Error().Err(err).Str("app", e.AppEnv.String()).Int("release", e.Release).Str("phase", string(e.Phase)).
-					Msg("cannot settle an interrupted deploy; the next one will try")
+					Msg("cannot settle an interrupted deploy; it is tried again")
+				s.settleLater(ctx, e.AppEnv)
 			}
 			return nil
 		})
@@ -84,24 +84,13 @@ func (s *Server) settleOpen(ctx context.Context, ae config.AppEnv) error {
 // pushes what the ref is at already brings no deploy that would. A failure is
 // for the next deploy to report.
 func (s *Server) settleIdle(ctx context.Context, ae config.AppEnv) error {
-	entries, err := s.o.Store.OpenEntries(ctx)
-	if err != nil || !slices.ContainsFunc(entries, func(e store.Entry) bool { return e.AppEnv == ae }) {
-		return err
-	}
-	if t, waiting := s.queue.of(ae); t != nil || waiting > 0 {
+	_, err := s.tryToSettle(ctx, ae)
+	if err != nil && ctx.Err() == nil {
+		s.o.Log.Error().Err(err).Str("app", ae.String()).Msg("cannot settle an interrupted deploy; it is tried again")
+		s.settleLater(ctx, ae)
 		return nil
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	t := s.queue.enterBeside(ae, "slipway", cancel)
-	if err := t.wait(ctx, nil); err != nil {
-		return err
-	}
-	defer t.leave("")
-	if err := s.settleOpen(ctx, ae); err != nil {
-		s.o.Log.Error().Err(err).Str("app", ae.String()).Msg("cannot settle an interrupted deploy; the next one will try")
-	}
-	return nil
+	return err
 }
 
 func (s *Server) settleLogged(ctx context.Context, e store.Entry) error {
@@ -275,5 +264,9 @@ func (s *Server) interrupted(ctx context.Context, e store.Entry) error {
 	if err != nil || r == nil || r.State != store.Building {
 		return err
 	}
-	return s.o.Store.EndRelease(ctx, e.AppEnv, e.Release, store.Interrupted, "the server stopped at step "+string(e.Phase))
+	end, ok := s.endingOf(e.AppEnv, e.Release)
+	if !ok {
+		end = ending{state: store.Interrupted, why: "the server stopped at step " + string(e.Phase)}
+	}
+	return s.o.Store.EndRelease(ctx, e.AppEnv, e.Release, end.state, end.why)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"slipway/config"
+	"slipway/store/disk"
 	"slipway/store/fault"
 	"slipway/store/git"
 )
@@ -79,7 +80,7 @@ func (d *deploy) lockRefs(ctx context.Context) (*refLock, error) {
 		if ended := l.close(); ended != nil {
 			err = ended
 		}
-		return nil, &config.Error{Err: fmt.Errorf("lock %s: %w", d.ref, err), Hint: "git fetch deploy, then push again"}
+		return nil, &config.Error{Err: fmt.Errorf("lock %s: %w", d.ref, disk.Explain(err, repo)), Hint: "git fetch deploy, then push again"}
 	}
 	return l, nil
 }

@@ -52,6 +52,9 @@ type Server struct {
 	using   map[config.AppEnv]map[int]int // releases that running commands use
 	feeds   map[config.AppEnv]*feed       // logs that are being written
 	after   sync.WaitGroup                // cleaning up after deploys
+	retries map[config.AppEnv]*retry      // of what could not be settled
+
+	stopping bool // Drain has begun
 }
 
 // New returns a Server. Recover must run before it serves.
@@ -62,6 +65,7 @@ func New(o Options) *Server {
 		opening: map[config.App]int{},
 		using:   map[config.AppEnv]map[int]int{},
 		feeds:   map[config.AppEnv]*feed{},
+		retries: map[config.AppEnv]*retry{},
 	}
 	s.queue = newQueue(func() int { return o.Config().Limits.DeploysAtOnce }, o.Now)
 	s.metrics = newMetrics(s.queue)
@@ -157,6 +161,7 @@ func noEnvironment(cfg *config.Server, ae config.AppEnv) error {
 // cancels what is left and waits for that to be cleaned up. A deploy whose
 // switch has begun completes in any case.
 func (s *Server) Drain(ctx context.Context) {
+	s.stopRetries()
 	for _, t := range s.queue.busy() {
 		select {
 		case <-t.ended:

@@ -14,6 +14,7 @@ import (
 	"slipway/config"
 	"slipway/hooks/tree"
 	"slipway/store"
+	"slipway/store/disk"
 )
 
 // header says what is being deployed, by whom, over what.
@@ -114,7 +115,7 @@ func (d *deploy) explain(err error) error {
 	if errors.As(err, &exit) || errors.As(err, &late) {
 		return &config.Error{Err: fmt.Errorf("%w; %s", err, d.stillLive()), Hint: d.logHint()}
 	}
-	return err
+	return disk.Explain(err, d.s.dir)
 }
 
 func (d *deploy) stillLive() string {

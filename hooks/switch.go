@@ -168,12 +168,9 @@ func (d *deploy) revert(ctx context.Context, why error) error {
 
 // putBack switches the target to what was live and restarts that.
 func (d *deploy) putBack(ctx context.Context) error {
-	gen, err := d.s.o.Store.NextGeneration(ctx, d.ae)
-	if err != nil {
-		return err
-	}
 	from, to := d.entry.To, d.entry.From
-	d.entry.Generation = gen
+	d.entry.Generation++ // NextGeneration gave both
+	gen := d.entry.Generation
 	if err := fault.Hit("revert.activate"); err != nil {
 		return err
 	}
@@ -197,7 +194,7 @@ func (d *deploy) putBack(ctx context.Context) error {
 }
 
 // diverge ends a deploy whose target is in a state that we could not mend; the
-// journal keeps what must be done, and the next start or deploy does it.
+// journal keeps what must be done, and that is tried again until it is.
 func (d *deploy) diverge(ctx context.Context, why error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 	defer cancel()
@@ -212,5 +209,6 @@ func (d *deploy) diverge(ctx context.Context, why error) {
 	if err != nil {
 		d.s.o.Log.Error().Err(err).Msg("cannot record a deploy that diverged")
 	}
+	d.s.endLater(ctx, d.ae, ending{d.rel.Number, store.FailedState, builder.Clean(why.Error())})
 	d.ticket.leave("it failed")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"slipway/hooks"
@@ -32,12 +33,16 @@ func receivePack(ctx context.Context, h *hooks.Server, r GitRequest, s Stdio) in
 	defer p.Close(ctx)
 	in := &counter{r: s.In}
 	s.In = in
+	said := &tail{}
 	c := git.Cmd{
 		Dir: p.Dir(), Args: []git.Opt{"receive-pack"}, Data: []string{p.Dir()},
 		Env: withProtocol(p.Environ(), r.Protocol), Config: p.Config(),
-		Stdout: &drain{w: s.Out}, Stderr: &drain{w: s.Err}, Files: p.Files(),
+		Stdout: &drain{w: io.MultiWriter(said, s.Out)}, Stderr: &drain{w: io.MultiWriter(said, s.Err)}, Files: p.Files(),
 	}
 	status := run(context.WithoutCancel(ctx), c, s)
+	if err := p.Unreceived(ctx, said.String(), in.n.Load()); err != nil {
+		return max(status, complain(s.Err, err))
+	}
 	if in.n.Load() == 0 {
 		// Every client that understands what was advertised sends something,
 		// if only that it wants nothing. One with another object format dies.
@@ -98,6 +103,28 @@ func withProtocol(env map[string]string, protocol string) map[string]string {
 		env["GIT_PROTOCOL"] = protocol
 	}
 	return env
+}
+
+// tail keeps the end of what git prints: its last words, and its verdict.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, b[max(0, len(b)-tailSize):]...)
+	t.b = t.b[max(0, len(t.b)-tailSize):]
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
 }
 
 // drain writes until its writer fails, and from then on nowhere.

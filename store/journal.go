@@ -115,11 +115,13 @@ func (s *Store) OpenEntries(ctx context.Context) ([]Entry, error) {
 	return read(ctx, s, scanEntry, entryColumns+"ORDER BY app, env")
 }
 
-// NextGeneration returns a number greater than any it gave for ae before.
+// NextGeneration returns a number greater than any it gave for ae before. The
+// one that follows it is given with it: it takes back what the first one does,
+// so that going back needs no write here.
 func (s *Store) NextGeneration(ctx context.Context, ae config.AppEnv) (g int64, err error) {
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `INSERT INTO numbers VALUES (?, ?, 0, 1)
-			ON CONFLICT DO UPDATE SET generation = generation + 1 RETURNING generation`,
+		return tx.QueryRowContext(ctx, `INSERT INTO numbers VALUES (?, ?, 0, 2)
+			ON CONFLICT DO UPDATE SET generation = generation + 2 RETURNING generation - 1`,
 			ae.App().String(), ae.Env().String()).Scan(&g)
 	})
 	return g, err

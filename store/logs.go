@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"slipway/config"
+	"slipway/store/disk"
 )
 
 func (s *Store) logPath(ae config.AppEnv, n int) string {
@@ -22,11 +23,11 @@ func (s *Store) logPath(ae config.AppEnv, n int) string {
 func (s *Store) CreateLog(ae config.AppEnv, n int) (io.WriteCloser, error) {
 	path := s.logPath(ae, n)
 	if err := makeDirs(s.dir, filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("make the build log: %w", err)
+		return nil, disk.Explain(fmt.Errorf("make the build log: %w", err), s.dir)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("make the build log: %w", err)
+		return nil, disk.Explain(fmt.Errorf("make the build log: %w", err), s.dir)
 	}
 	return &durable{f}, nil
 }
@@ -56,10 +57,15 @@ func (s *Store) RemoveLogs(app config.App) error {
 }
 
 // durable syncs a file and its entry in the directory before it closes it.
-type durable struct{ *os.File }
+type durable struct{ f *os.File }
+
+func (d *durable) Write(b []byte) (int, error) {
+	n, err := d.f.Write(b)
+	return n, disk.Explain(err, d.f.Name())
+}
 
 func (d *durable) Close() error {
-	return errors.Join(d.Sync(), d.File.Close(), syncDir(filepath.Dir(d.Name())))
+	return disk.Explain(errors.Join(d.f.Sync(), d.f.Close(), syncDir(filepath.Dir(d.f.Name()))), d.f.Name())
 }
 
 // makeDirs makes the directories from root down to path that are missing, for

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"slipway/config"
+	"slipway/store/disk"
 	"slipway/store/git"
 )
 
@@ -62,7 +63,7 @@ func (s *Store) SetHead(ctx context.Context, ae config.AppEnv, branch string) er
 		err = syncFile(dir)
 	}
 	if err != nil {
-		return &config.Error{Op: "set HEAD of", On: ae.String(), Err: err}
+		return &config.Error{Op: "set HEAD of", On: ae.String(), Err: disk.Explain(err, repo)}
 	}
 	return nil
 }

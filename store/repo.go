@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"slipway/config"
+	"slipway/store/disk"
 	"slipway/store/git"
 )
 
@@ -37,7 +38,7 @@ func (s *Store) EnsureRepo(ctx context.Context, app config.App) (string, error) 
 		return path, err
 	}
 	if err := s.makeRepo(ctx, path); err != nil {
-		return "", &config.Error{Op: "make the repository of", On: app.String(), Err: err}
+		return "", &config.Error{Op: "make the repository of", On: app.String(), Err: disk.Explain(err, s.dir)}
 	}
 	return path, nil
 }

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"syscall"
 	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"slipway/config"
+	"slipway/store/disk"
 )
 
 // querier is what reads: a pool, or a transaction.
@@ -108,11 +110,17 @@ func (s *Store) explain(ctx context.Context, err error) error {
 	if errors.As(err, &known) {
 		return err
 	}
+	if cause := disk.State(s.dir); cause != 0 {
+		switch code & 0xff { // SQLite has no code for why it cannot grow or make a file
+		case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR:
+			return s.refused(cause, err)
+		}
+	}
 	switch code & 0xff { // the rest of a code is its detail
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return s.damaged(err)
 	case sqlite3.SQLITE_FULL:
-		return config.Errorf(config.Failed, "free space on the file system of "+s.dir, "write %s: %w", s.path(), err)
+		return s.refused(syscall.ENOSPC, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
 		return s.notWritable(s.path(), err)
 	case sqlite3.SQLITE_IOERR:
@@ -120,6 +128,11 @@ func (s *Store) explain(ctx context.Context, err error) error {
 			"read or write %s: %w", s.path(), err)
 	}
 	return err
+}
+
+// refused is an error of SQLite that comes from the file system.
+func (s *Store) refused(cause syscall.Errno, err error) error {
+	return disk.Write{Path: s.dir}.Refused(cause, &os.PathError{Op: "write", Path: s.path(), Err: err})
 }
 
 // errorCode is SQLite's extended result code in err, 0 if it has none.
@@ -140,6 +153,9 @@ func (s *Store) restore() string {
 }
 
 func (s *Store) notWritable(path string, err error) error {
+	if disk.Cause(err) != 0 {
+		return disk.Explain(err, path)
+	}
 	return config.Errorf(config.Failed, "the account that runs Slipway must be able to write to "+s.dir+" and all that is in it",
 		"write %s: %w", path, err)
 }

@@ -23,10 +23,10 @@ func shell(line string) []string { return []string{"/bin/sh", "-c", line} }
 func (h *Host) step(ctx context.Context, s builder.Stage, name string, argv []string, timeout time.Duration, out io.Writer) error {
 	b, err := h.box(ctx, s, argv)
 	if err != nil {
-		return err
+		return h.explainSpace(err)
 	}
 	b.out, b.err = out, out
-	return b.step(ctx, name, timeout)
+	return h.explainBuild(b.step(ctx, name, timeout))
 }
 
 func (b *box) step(ctx context.Context, name string, timeout time.Duration) error {

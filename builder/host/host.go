@@ -59,6 +59,7 @@ func (p place) cache() string         { return filepath.Join(p.app, "cache") }
 func (p place) temps() string         { return filepath.Join(p.app, "tmp") }
 func (p place) temp(n int) string     { return filepath.Join(p.temps(), strconv.Itoa(n)) }
 func (p place) current() string       { return filepath.Join(p.app, "current") }
+func (p place) back() string          { return filepath.Join(p.app, ".back") }
 func (p place) generation() string    { return filepath.Join(p.app, ".generation") }
 func (p place) lock() string          { return filepath.Join(p.app, ".lock") }
 
@@ -109,7 +110,7 @@ func (h *Host) Make(r builder.Ref) (string, error) {
 		return "", err
 	}
 	if err := os.Mkdir(p.release(r.Number), 0o700); err != nil {
-		return "", fmt.Errorf("make room for the release: %w", err)
+		return "", h.explainSpace(fmt.Errorf("make room for the release: %w", err))
 	}
 	return p.release(r.Number), fault.Hit("host.place")
 }
@@ -162,7 +163,7 @@ func (h *Host) Record(_ context.Context, r builder.Ref, manifest []byte) error {
 	if _, err := os.Lstat(p.release(r.Number)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(renameio.WriteFile(p.manifest(r.Number), manifest, 0o644), syncDir(p.releases()))
+	return h.explainSpace(errors.Join(renameio.WriteFile(p.manifest(r.Number), manifest, 0o644), syncDir(p.releases())))
 }
 
 // Close has nothing to do.

@@ -392,7 +392,7 @@ func TestFullFileSystem(t *testing.T) {
 	s := r.stage(1, nil)
 	s.Vars["BIG"] = config.NewSecret(strings.Repeat("x", 100<<10))
 	err := r.Stage(t.Context(), s, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "free") || !strings.Contains(config.Hint(err), "make room") {
+	if err == nil || !strings.Contains(err.Error(), "free") || !strings.Contains(config.Hint(err), "makes room") {
 		t.Errorf("%v (hint: %s)", err, config.Hint(err))
 	}
 	if err := r.Discard(t.Context(), r.ref(1)); err != nil || !gone(filepath.Join(r.o.Root, "shop")) {

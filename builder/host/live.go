@@ -11,15 +11,21 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"slipway/builder"
 	"slipway/config"
+	"slipway/store/disk"
 	"slipway/store/fault"
 )
 
 // Activate switches current by one rename, and remembers the generation: an
 // older one is refused from then on. It is on disk when it returns.
-func (h *Host) Activate(_ context.Context, sw builder.Switch) (err error) {
+func (h *Host) Activate(_ context.Context, sw builder.Switch) error {
+	return h.explainSpace(h.activate(sw))
+}
+
+func (h *Host) activate(sw builder.Switch) (err error) {
 	p := h.at(sw.AppEnv)
 	if _, err := os.Stat(p.app); errors.Is(err, fs.ErrNotExist) && sw.To == 0 {
 		return nil
@@ -53,11 +59,8 @@ func (h *Host) Activate(_ context.Context, sw builder.Switch) (err error) {
 	if info, err := os.Stat(p.release(sw.To)); err != nil || !info.IsDir() {
 		return errors.Join(fmt.Errorf("release %d is not there", sw.To), err)
 	}
-	temp := p.current() + ".new"
-	if err := removeAll(temp); err != nil {
-		return err
-	}
-	if err := os.Symlink(filepath.Join("releases", strconv.Itoa(sw.To)), temp); err != nil {
+	temp, err := p.link(live, sw.To)
+	if err != nil {
 		return err
 	}
 	if err := fault.Hit("host.link"); err != nil {
@@ -70,6 +73,28 @@ func (h *Host) Activate(_ context.Context, sw builder.Switch) (err error) {
 		return err
 	}
 	return errors.Join(p.adopt(), syncDir(p.app))
+}
+
+// link makes the link that is to become current, and before that the one for
+// going back, which is kept: that must not need room.
+func (p place) link(live, to int) (temp string, err error) {
+	leads := func(n int) string { return filepath.Join("releases", strconv.Itoa(n)) }
+	if at, err := os.Readlink(p.back()); err == nil && at == leads(to) {
+		return p.back(), nil
+	}
+	temp = p.current() + ".new"
+	if err := removeAll(temp); err != nil {
+		return "", err
+	}
+	if live != 0 {
+		if err := os.Symlink(leads(live), temp); err != nil {
+			return "", err
+		}
+		if err := os.Rename(temp, p.back()); err != nil {
+			return "", err
+		}
+	}
+	return temp, os.Symlink(leads(to), temp)
 }
 
 // adopt makes what stands in shared the app's data, which no release takes
@@ -96,8 +121,24 @@ func (p place) fence(generation int64) error {
 	case generation == known:
 		return nil
 	}
-	text := strconv.FormatInt(generation, 10) + "\n"
-	return errors.Join(renameio.WriteFile(p.generation(), []byte(text), 0o644), syncDir(p.app))
+	// Always of one length, so that it can be written over.
+	text := fmt.Appendf(nil, "%-20d\n", generation)
+	err = renameio.WriteFile(p.generation(), text, 0o644)
+	if known > 0 && disk.Cause(err) == unix.ENOSPC {
+		return overwrite(p.generation(), text) // going back must not need room
+	}
+	return errors.Join(err, syncDir(p.app))
+}
+
+// overwrite writes over a file of the same length: the file system has the
+// room for it already, and a disk writes so few bytes whole or not at all.
+func overwrite(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(text, 0)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 func (p place) readGeneration() (int64, error) {

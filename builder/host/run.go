@@ -45,12 +45,12 @@ func (h *Host) Restart(ctx context.Context, s builder.Stage, out io.Writer) erro
 	}
 	log, err := makeLog(filepath.Join(h.at(s.AppEnv).home(s.Number), restartLog), b.spec.Owner)
 	if err != nil {
-		return fmt.Errorf("restart: %w", err)
+		return h.explainSpace(fmt.Errorf("restart: %w", err))
 	}
 	defer log.Close()
 	b.spec.Survive, b.out, b.err = true, log, log
 	stop := follow(log.Name(), out)
-	err = b.step(ctx, "restart", restartTime)
+	err = h.explainBuild(b.step(ctx, "restart", restartTime))
 	return errors.Join(err, stop())
 }
 

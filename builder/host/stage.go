@@ -10,11 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/dustin/go-humanize"
-	"golang.org/x/sys/unix"
-
 	"slipway/builder"
 	"slipway/config"
+	"slipway/store/disk"
 	"slipway/store/fault"
 )
 
@@ -23,7 +21,7 @@ import (
 func (h *Host) Stage(ctx context.Context, s builder.Stage, out io.Writer) error {
 	p := h.at(s.AppEnv)
 	if err := h.prepare(p); err != nil {
-		return err
+		return h.explainSpace(err)
 	}
 	o, err := h.account(ctx, s.AppEnv)
 	if err != nil {
@@ -46,21 +44,18 @@ func (h *Host) Stage(ctx context.Context, s builder.Stage, out io.Writer) error 
 	return h.explainSpace(syncFS(p.releases()))
 }
 
-// explainSpace adds to an error of a full file system which one it is, and what
-// is left there.
-func (h *Host) explainSpace(err error) error {
-	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-		return err
+// explainSpace adds to an error of a file system that is full, or takes no
+// writes, which one it is, and what is left there.
+func (h *Host) explainSpace(err error) error { return disk.Explain(err, h.o.Root) }
+
+// explainBuild says so of a command of the app that failed where nothing more
+// can be written: all that it has itself is its exit status.
+func (h *Host) explainBuild(err error) error {
+	var exit *builder.ExitError
+	if cause := disk.State(h.o.Root); errors.As(err, &exit) && cause != 0 {
+		return disk.Write{Path: h.o.Root}.Refused(cause, err)
 	}
-	var st unix.Statfs_t
-	if failed := unix.Statfs(h.o.Root, &st); failed != nil {
-		return errors.Join(err, failed)
-	}
-	return &config.Error{
-		Err: fmt.Errorf("%w: the file system of %s has %s and %s files free", err, h.o.Root,
-			humanize.IBytes(st.Bavail*uint64(st.Bsize)), humanize.Comma(int64(st.Ffree))),
-		Hint: "make room there, or lower keep in server.toml, then push again",
-	}
+	return h.explainSpace(err)
 }
 
 // furnish makes what a release has around its tree: the links into shared, the
@@ -120,7 +115,7 @@ func (h *Host) build(ctx context.Context, p place, s builder.Stage, out io.Write
 	}
 	b, err := h.box(ctx, s, argv)
 	if err != nil {
-		return err
+		return h.explainSpace(err)
 	}
 	if !s.App.Build.Network && !b.layers.Network {
 		return config.Errorf(config.Failed, "allow network namespaces on this machine, or set [build] network = true",
@@ -131,7 +126,7 @@ func (h *Host) build(ctx context.Context, p place, s builder.Stage, out io.Write
 		return err
 	}
 	if err := b.step(ctx, "postinstall", s.App.Build.Timeout); err != nil {
-		return err
+		return h.explainBuild(err)
 	}
 	if err := fault.Hit("host.built"); err != nil {
 		return err

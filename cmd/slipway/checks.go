@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -181,13 +182,25 @@ func (a *app) checkDeploys(ctx context.Context) builder.Check {
 	if err != nil {
 		return checked("deploys", "", err, "")
 	}
+	left, err := a.hooks.Unsettled(ctx)
+	if err != nil {
+		return checked("deploys", "", err, "")
+	}
+	for _, u := range left {
+		if u.Error != "" {
+			return builder.Check{
+				Level: levelFail, What: "deploys", Text: "release " + strconv.Itoa(u.Release) + " of " + u.AppEnv.String() + " is not settled: " + u.Error,
+				Hint: fmt.Sprintf("it is tried again by itself, %d times so far, next at %s UTC", u.Tries, second(u.Next)),
+			}
+		}
+	}
 	for _, e := range open {
 		name := fmt.Sprintf("release %d of %s", e.Release, e.AppEnv)
 		switch {
 		case e.Phase == store.Diverged:
 			return builder.Check{
 				Level: levelFail, What: "deploys", Text: name + " is not what every host runs",
-				Hint: "redeploy " + e.AppEnv.String() + ", once the host answers",
+				Hint: "it is tried again by itself; redeploy " + e.AppEnv.String() + " does so at once",
 			}
 		case a.now().Sub(e.Changed) > staleDeploy:
 			return builder.Check{

@@ -11,6 +11,7 @@ import (
 	"slipway/builder"
 	"slipway/config"
 	"slipway/store"
+	"slipway/store/disk"
 )
 
 // run runs one command line for a caller and returns its exit status. No words
@@ -64,7 +65,7 @@ func isCompletion(word string) bool {
 func (c *call) execute(ctx context.Context, argv []string) error {
 	root := c.tree(ctx)
 	root.SetArgs(argv)
-	return root.ExecuteContext(ctx)
+	return disk.Explain(root.ExecuteContext(ctx), c.app.dir)
 }
 
 // tree makes cobra's commands out of the table.

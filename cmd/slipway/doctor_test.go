@@ -59,7 +59,7 @@ func TestDoctor(t *testing.T) {
 	same(t, "status", []any{r.Status, r.Err}, []any{1, ""})
 	for _, want := range []string{
 		"\nfail config ", "\nfail mode ", "\nhint: chmod go= " + filepath.Join(o.dir, hostKeyFile) + "\n", "can be read by others: mode 0644",
-		"\nfail deploys release 3 of shop/dev is not what every host runs\nhint: redeploy shop/dev, once the host answers\n",
+		"\nfail deploys release 3 of shop/dev is not what every host runs\nhint: it is tried again by itself; redeploy shop/dev does so at once\n",
 		"\nwarn turned away 1, the last SHA256:abc from 203.0.113.9:4711 as git, 2026-11-25 04:05 UTC\nhint: ",
 		"echo 'ssh-ed25519 AAAA' | slipway key add NAME",
 	} {

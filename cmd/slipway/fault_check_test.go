@@ -109,6 +109,9 @@ func (f *faulty) agree(commit string, rows []row) {
 		f.Errorf("the ref is at %.7s, not at %.7s", at, commit)
 	}
 	root := filepath.Join(f.dir, "apps", f.env, f.app)
+	if f.apps != "" {
+		root = filepath.Join(f.apps, f.app)
+	}
 	to, err := os.Readlink(filepath.Join(root, "current"))
 	if n, _ := strconv.Atoi(strings.TrimPrefix(to, "releases/")); n != live.Number {
 		f.Errorf("current leads to %q (%v), and release %d is live", to, err, live.Number)

@@ -48,6 +48,7 @@ type faulty struct {
 	bin, root, dir, repo string
 	fault                string // the file with the faults to come
 	app, env             string // what is pushed to and looked at
+	apps                 string // the root of env, "" for the default
 
 	server *exec.Cmd
 	ended  chan struct{}
@@ -87,7 +88,14 @@ rm "$HOME/.cache/running"
 
 func newFaulty(t *testing.T, bin string) *faulty {
 	t.Helper()
-	f := newWorld(t, bin, func(string) string { return faultyTOML })
+	root := t.TempDir()
+	return newFaultyIn(t, bin, root, filepath.Join(root, "dir"), faultyTOML)
+}
+
+// newFaultyIn has DIR where the caller says.
+func newFaultyIn(t *testing.T, bin, root, dir, toml string) *faulty {
+	t.Helper()
+	f := newWorldIn(t, bin, root, dir, toml)
 	f.must(os.MkdirAll(f.repo, 0o755))
 	f.git("init", "-q", "-b", "main")
 	for name, text := range map[string]string{
@@ -107,13 +115,19 @@ func newFaulty(t *testing.T, bin string) *faulty {
 func newWorld(t *testing.T, bin string, declare func(dir string) string) *faulty {
 	t.Helper()
 	root := t.TempDir()
+	dir := filepath.Join(root, "dir")
+	return newWorldIn(t, bin, root, dir, declare(dir))
+}
+
+func newWorldIn(t *testing.T, bin, root, dir, toml string) *faulty {
+	t.Helper()
 	f := &faulty{
-		T: t, bin: bin, root: root, dir: filepath.Join(root, "dir"), repo: filepath.Join(root, "shop"),
+		T: t, bin: bin, root: root, dir: dir, repo: filepath.Join(root, "shop"),
 		fault: filepath.Join(root, "fault"), app: "shop", env: "dev",
 	}
 	f.must(os.Chmod(root, 0o755)) // builds have an account of their own
 	f.must(os.MkdirAll(f.dir, 0o711))
-	f.must(os.WriteFile(filepath.Join(f.dir, "server.toml"), []byte(declare(f.dir)), 0o600))
+	f.must(os.WriteFile(filepath.Join(f.dir, "server.toml"), []byte(toml), 0o600))
 	var err error
 	f.log, err = os.OpenFile(filepath.Join(root, "log"), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
 	f.must(err)

@@ -83,6 +83,9 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// second is a time of day, in UTC.
+func second(t time.Time) string { return t.UTC().Format(time.TimeOnly) }
+
 // minute shows a time as lists do, in UTC.
 func minute(t time.Time) string {
 	if t.IsZero() {

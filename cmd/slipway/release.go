@@ -123,11 +123,34 @@ func releases(ctx context.Context, c *call) error {
 			}
 		}
 	}
+	if err := c.sayUnsettled(ctx); err != nil {
+		return err
+	}
 	lock, err := c.app.store.LockOf(ctx, c.ae)
 	if err != nil || lock == nil {
 		return err
 	}
 	return c.say("note: %s is locked by %s since %s: %s", c.ae, show(lock.By), minute(lock.Since), show(lock.Reason))
+}
+
+// sayUnsettled says which release is not yet what ref, database and target
+// agree on.
+func (c *call) sayUnsettled(ctx context.Context) error {
+	left, err := c.app.hooks.Unsettled(ctx)
+	for _, u := range left {
+		if u.AppEnv != c.ae || err != nil {
+			continue
+		}
+		text := fmt.Sprintf("note: release %d is not settled, it stopped at %s", u.Release, u.Phase)
+		if u.Error != "" {
+			text += ": " + show(u.Error)
+		}
+		if !u.Next.IsZero() {
+			text += "; next try at " + second(u.Next) + " UTC"
+		}
+		err = c.say("%s", text)
+	}
+	return err
 }
 
 func noRelease(ae config.AppEnv) error {

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if child := childOf(os.Args); child != nil {
 		os.Exit(child())
 	}
+	if disks := os.Getenv(envMount); disks != "" {
+		os.Exit(mountDisks(disks))
+	}
 	testscript.Main(m, map[string]func(){"slipway": func() { os.Exit(start(os.Args)) }})
 }
 

@@ -33,6 +33,7 @@ import (
 	"slipway/receiver"
 	"slipway/receiver/web"
 	"slipway/store"
+	"slipway/store/disk"
 	"slipway/store/git"
 )
 
@@ -53,6 +54,7 @@ type system struct {
 // open takes DIR's lock, reads the configuration, opens the database and
 // settles what an earlier process has left.
 func open(ctx context.Context, dir string, log zerolog.Logger) (_ *system, err error) {
+	defer func() { err = disk.Explain(err, dir) }()
 	s := &system{dir: dir, log: log}
 	if s.lock, err = lock(ctx, dir); err != nil {
 		return nil, err

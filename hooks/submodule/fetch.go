@@ -11,6 +11,7 @@ import (
 
 	"slipway/builder"
 	"slipway/config"
+	"slipway/store/disk"
 	"slipway/store/git"
 )
 
@@ -29,6 +30,11 @@ func (r *Resolver) fetch(ctx context.Context, w want) (got, error) {
 		return got{}, err
 	}
 	defer unlock()
+	g, err := r.fetchLocked(ctx, w)
+	return g, disk.Write{Path: r.o.Dir, What: w.url.Short()}.Explain(err)
+}
+
+func (r *Resolver) fetchLocked(ctx context.Context, w want) (got, error) {
 	if pinned(w.dir, w.url, w.commit) { // by a flight to the same repository
 		return got{cached: true}, nil
 	}

@@ -3,6 +3,7 @@ package submodule
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"slipway/builder"
 	"slipway/config"
+	"slipway/store/disk"
 	"slipway/store/git"
 )
 
@@ -110,7 +112,12 @@ func (r *Resolver) run(ctx context.Context, w want, opts []git.Opt, refspecs ...
 func explain(ctx context.Context, w want, t *transfer, out string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	full := disk.Said(out, w.dir)
 	switch {
+	case full != 0: // our own side: what became of the connection comes from that
+		return disk.Write{
+			Path: w.dir, What: w.url.Short(), Need: disk.Room{Bytes: t.received.Load()}, AtLeast: true,
+		}.Refused(full, errors.New(cause(out)))
 	case t.err != nil:
 		return t.err
 	case w.url.Scheme() == "https":
