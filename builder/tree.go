@@ -11,7 +11,7 @@ import (
 // come from. It may be used concurrently.
 type Tree interface {
 	// Lay writes all of it into dir, an empty directory that nobody else can
-	// enter, and has it on disk when it returns.
+	// enter. It need not be on disk yet when it returns.
 	Lay(ctx context.Context, dir string) error
 
 	// List is what is in it.

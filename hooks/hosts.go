@@ -191,7 +191,7 @@ func (s *Server) makeAgain(ctx context.Context, target builder.Target, r *store.
 	if d.manifest.ID != r.Tree.ID {
 		return fmt.Errorf("the tree of release %d does not come out as it was", r.Number)
 	}
-	source := &tree.Source{Manifest: d.manifest, Parts: parts, Workers: treeWorkers, Temp: filepath.Join(s.dir, "tmp")}
+	source := &tree.Source{Manifest: d.manifest, Parts: parts, Options: tree.Options{Workers: treeWorkers}, Temp: filepath.Join(s.dir, "tmp")}
 	ref := builder.Ref{AppEnv: r.AppEnv, Number: r.Number}
 	began := s.o.Now()
 	sent, err := target.Place(ctx, ref, source)

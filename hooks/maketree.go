@@ -125,7 +125,7 @@ func (d *deploy) readTree(ctx context.Context, parts []tree.Part, skipped []stri
 
 // source is the tree for the target to take.
 func (d *deploy) source(parts []tree.Part) (*tree.Source, error) {
-	s := &tree.Source{Manifest: d.manifest, Parts: parts, Workers: treeWorkers, Temp: filepath.Join(d.s.dir, "tmp")}
+	s := &tree.Source{Manifest: d.manifest, Parts: parts, Options: tree.Options{Workers: treeWorkers}, Temp: filepath.Join(d.s.dir, "tmp")}
 	if d.live == nil {
 		return s, nil
 	}

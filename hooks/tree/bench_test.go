@@ -54,7 +54,7 @@ func BenchmarkWrite(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if err := Write(b.Context(), m, parts, dir, workers); err != nil {
+				if err := Write(b.Context(), m, parts, dir, Options{Workers: workers}); err != nil {
 					b.Fatal(err)
 				}
 			}

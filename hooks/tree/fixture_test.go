@@ -137,7 +137,7 @@ func writeOut(t testing.TB, parts []Part, skip ...string) (string, *Manifest) {
 	if err := os.Chmod(to, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(t.Context(), m, parts, to, 2); err != nil {
+	if err := Write(t.Context(), m, parts, to, Options{Workers: 2}); err != nil {
 		t.Fatal(err)
 	}
 	return to, m

@@ -9,32 +9,32 @@ import (
 	"slipway/store/git"
 )
 
-// needs estimates from above what the tree takes: whole blocks, a block a
-// directory, and git's indexes while it writes.
-func needs(m *Manifest, block int64) disk.Room {
-	r := disk.Room{Files: int64(len(m.Entries) + m.Dirs + 2)}
-	for _, e := range m.Entries {
+// needs estimates from above what files and directories of a tree take: whole
+// blocks, a block a directory, and git's indexes while it writes.
+func needs(files []Entry, dirs int, block int64) disk.Room {
+	r := disk.Room{Files: int64(len(files) + dirs + 2)}
+	for _, e := range files {
 		r.Bytes += int64(len(e.Path)) + 80 // in the index
 		if e.Mode != Link || e.Size >= 60 {
 			r.Bytes += (e.Size + block - 1) / block * block
 		}
 	}
-	r.Bytes += int64(m.Dirs+2) * block
+	r.Bytes += int64(dirs+2) * block
 	return r
 }
 
-// written is the tree as something that goes to dir.
-func written(m *Manifest, dir string, block int64) disk.Write {
-	return disk.Write{Path: dir, What: "the tree", Need: needs(m, block)}
+// goesTo are files of a tree as something that goes to dir.
+func goesTo(files []Entry, dirs int, dir string, block int64) disk.Write {
+	return disk.Write{Path: dir, What: "the tree", Need: needs(files, dirs, block)}
 }
 
 // checkRoom refuses before the first byte is written what cannot fit.
-func checkRoom(m *Manifest, dir string) error {
+func checkRoom(files []Entry, dirs int, dir string) error {
 	_, block, err := disk.Left(dir)
 	if err != nil {
 		return err
 	}
-	return written(m, dir, block).Check()
+	return goesTo(files, dirs, dir, block).Check()
 }
 
 // explainWrite says which file system was full, and by how much, where that is
@@ -47,7 +47,7 @@ func explainWrite(m *Manifest, dir string, err error) error {
 	if errLeft != nil {
 		return errors.Join(err, errLeft)
 	}
-	w := written(m, dir, block)
+	w := goesTo(m.Entries, m.Dirs, dir, block)
 	var run *git.RunError
 	// Git does not always say why: then the file system has to.
 	if disk.Cause(err) == 0 && errors.As(err, &run) && strings.Contains(run.Stderr, "unable to write") &&

@@ -55,7 +55,7 @@ func TestFull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		check(t, Write(t.Context(), m, []Part{tt.part}, to, 1), "the file system "+filepath.Dir(to)+" is full", tt.want)
+		check(t, Write(t.Context(), m, []Part{tt.part}, to, Options{}), "the file system "+filepath.Dir(to)+" is full", tt.want)
 		left, err := os.ReadDir(to)
 		if err != nil || len(left) > 0 {
 			t.Errorf("left %v, %v", left, err)
@@ -73,7 +73,7 @@ func TestFullWhileWriting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check(t, Write(t.Context(), m, []Part{part}, to, 1), "the file system "+filepath.Dir(to)+" is full")
+	check(t, Write(t.Context(), m, []Part{part}, to, Options{}), "the file system "+filepath.Dir(to)+" is full")
 }
 
 // TestCancel ends reading and writing with the reason that the caller gave.
@@ -91,7 +91,7 @@ func TestCancel(t *testing.T) {
 	if _, err := Read(ctx, parts, nil, Limits{}); !errors.Is(err, why) {
 		t.Errorf("Read: %v", err)
 	}
-	if err := Write(ctx, m, parts, t.TempDir(), 1); !errors.Is(err, why) {
+	if err := Write(ctx, m, parts, t.TempDir(), Options{}); !errors.Is(err, why) {
 		t.Errorf("Write: %v", err)
 	}
 	if _, _, err := File(ctx, parts[0], "a", 1); !errors.Is(err, why) {

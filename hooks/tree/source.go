@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -19,13 +18,13 @@ type Source struct {
 	Manifest *Manifest
 	Parts    []Part
 	Before   *Manifest // of the tree that is live, nil if it is not known
-	Workers  int       // files of one part that git writes side by side
-	Temp     string    // a directory for files that are on their way
+	Options  Options
+	Temp     string // a directory for files that are on their way
 }
 
 // Lay writes the whole tree into dir.
 func (s *Source) Lay(ctx context.Context, dir string) error {
-	return Write(ctx, s.Manifest, s.Parts, dir, s.Workers)
+	return Write(ctx, s.Manifest, s.Parts, dir, s.Options)
 }
 
 // List is the tree as targets that are sent its contents see it.
@@ -169,12 +168,11 @@ func (s *Source) written(ctx context.Context, part Part, entries []int, at func(
 	if part.Path != "" {
 		below = part.Path + "/"
 	}
-	var names bytes.Buffer
-	for _, k := range entries {
-		names.WriteString(strings.TrimPrefix(s.Manifest.Entries[k].Path, below))
-		names.WriteByte(0)
+	names := make([]string, len(entries))
+	for n, k := range entries {
+		names[n] = strings.TrimPrefix(s.Manifest.Entries[k].Path, below)
 	}
-	err = checkoutPart(ctx, part, files, filepath.Join(temp, "index"), s.Workers, &names)
+	err = checkoutPart(ctx, part, files, filepath.Join(temp, "index"), names, Options{Workers: s.Options.Workers})
 	if err != nil {
 		return explainWrite(s.Manifest, temp, err)
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -35,27 +35,49 @@ var checkout = map[string]string{
 	"index.threads":          "1",
 }
 
-// Write lays the tree into dir, an empty directory that nobody else can enter,
-// so that it equals what a recursive clone checks out, less .git; then it syncs
-// the file system once. parts are those that m was read from, workers is how
-// many files of one part git writes side by side. Git writes the files, so
-// attributes come out as in a clone; its indexes are in dir/.slipway while it
-// works, where they go away with dir if this process does not live to remove
-// them. Where Write fails dir holds a part of the tree: remove it.
-func Write(ctx context.Context, m *Manifest, parts []Part, dir string, workers int) (err error) {
-	if err := checkRoom(m, dir); err != nil {
-		return err
-	}
-	if err := lay(ctx, m, parts, dir, workers); err != nil {
-		return explainWrite(m, dir, err)
-	}
-	if err := verify(ctx, m, parts, dir); err != nil {
-		return explainWrite(m, dir, err)
-	}
-	return explainWrite(m, dir, syncAll(dir))
+// Owner is the account that gets what is written.
+type Owner struct{ UID, GID int }
+
+// Options say how a tree is written. The zero value works.
+type Options struct {
+	Workers int    // how many files of one part git writes side by side
+	Owner   *Owner // gets all but the directory itself, nil leaves it ours
+	Behind  bool   // there is no hurry: other processes go first
 }
 
-func lay(ctx context.Context, m *Manifest, parts []Part, dir string, workers int) (err error) {
+// Write lays the tree into dir, an empty directory that nobody else can enter,
+// so that it equals what a recursive clone checks out, less .git. parts are
+// those that m was read from. Git writes the files, so attributes come out as
+// in a clone; its indexes are in dir/.slipway while it works, where they go
+// away with dir if this process does not live to remove them. Nothing is synced:
+// that is for who puts the tree to use. Where Write fails dir holds a part of
+// the tree: remove it.
+func Write(ctx context.Context, m *Manifest, parts []Part, dir string, o Options) error {
+	if err := m.checkParts(parts); err != nil {
+		return err
+	}
+	items := m.items(parts)
+	if err := checkRoom(m.Entries, len(items)-len(m.Entries), dir); err != nil {
+		return err
+	}
+	if err := lay(ctx, m, parts, dir, o, nil); err != nil {
+		return explainWrite(m, dir, err)
+	}
+	return explainWrite(m, dir, verify(ctx, items, dir, o.Owner))
+}
+
+func (m *Manifest) checkParts(parts []Part) error {
+	for _, e := range m.Entries {
+		if e.Part < 0 || e.Part >= len(parts) {
+			return fmt.Errorf("%s is of part %d of %d", show(e.Path), e.Part, len(parts))
+		}
+	}
+	return nil
+}
+
+// lay has git write the files that only lists for each part, or all of them if
+// it is nil.
+func lay(ctx context.Context, m *Manifest, parts []Part, dir string, o Options, only [][]string) (err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -72,20 +94,22 @@ func lay(ctx context.Context, m *Manifest, parts []Part, dir string, workers int
 	}
 	entries := make([]int, len(parts))
 	for _, e := range m.Entries {
-		if e.Part < 0 || e.Part >= len(parts) {
-			return fmt.Errorf("%s is of part %d of %d", show(e.Path), e.Part, len(parts))
-		}
 		entries[e.Part]++
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for i, p := range parts {
+		var paths []string
+		if only != nil {
+			paths = only[i]
+			entries[i] = len(paths)
+		}
 		if entries[i] == 0 {
 			continue
 		}
 		g.Go(func() error {
 			index := filepath.Join(dir, reserved, strconv.Itoa(i))
-			if err := checkoutPart(gctx, p, filepath.Join(dir, p.Path), index, workers, nil); err != nil {
+			if err := checkoutPart(gctx, p, filepath.Join(dir, p.Path), index, paths, o); err != nil {
 				return fmt.Errorf("write %s: %w", describe(p), err)
 			}
 			return nil
@@ -116,44 +140,48 @@ func makeDirs(root *os.Root, path string) error {
 	return nil
 }
 
-// checkoutPart has git write the files of a part: all of them, or those whose
-// names, each with a NUL behind it, names has. Attributes that are not in the
-// work tree are those of the index.
-func checkoutPart(ctx context.Context, p Part, worktree, index string, workers int, names io.Reader) error {
+// checkoutPart has git write the files of a part: those at paths, or all of
+// them if there are none.
+func checkoutPart(ctx context.Context, p Part, worktree, index string, paths []string, o Options) error {
 	env := map[string]string{}
 	for k, v := range p.Env {
 		env[k] = v
 	}
 	env["GIT_INDEX_FILE"], env["GIT_WORK_TREE"] = index, worktree
-	conf := map[string]string{"checkout.workers": strconv.Itoa(max(1, workers))}
+	conf := map[string]string{"checkout.workers": strconv.Itoa(max(1, o.Workers))}
 	for k, v := range checkout {
 		conf[k] = v
 	}
-	read := git.Cmd{Dir: p.Dir, Env: env, Config: conf, Args: []git.Opt{"read-tree"}, Data: []string{string(p.Commit)}}
-	if err := read.Run(ctx); err != nil {
+	err := runAside(ctx, git.Cmd{
+		Dir: p.Dir, Env: env, Config: conf, Args: []git.Opt{"read-tree"}, Data: []string{string(p.Commit)},
+	}, o.Behind)
+	if err != nil {
 		return err
 	}
-	which := []git.Opt{"--all"}
-	if names != nil {
-		which = []git.Opt{"-z", "--stdin"}
+	write := git.Cmd{
+		Dir: p.Dir, Env: env, Config: conf,
+		Args: []git.Opt{"checkout-index", "--all", "--force", "--quiet"},
 	}
-	return runUmask(ctx, git.Cmd{
-		Dir: p.Dir, Env: env, Config: conf, Stdin: names,
-		Args: append([]git.Opt{"checkout-index", "--force", "--quiet"}, which...),
-	})
+	if len(paths) > 0 {
+		write.Args = []git.Opt{"checkout-index", "-z", "--stdin", "--force", "--quiet"}
+		write.Stdin = strings.NewReader(strings.Join(paths, "\x00") + "\x00")
+	}
+	return runAside(ctx, write, o.Behind)
 }
 
-// runUmask runs a git process whose files get the modes of a clone, 0644 and
-// 0755, whatever umask this process has.
-func runUmask(ctx context.Context, c git.Cmd) error {
+// behind is the nice value of what is not in a hurry.
+const behind = 10
+
+// runAside runs a git process whose files get the modes of a clone, 0644 and
+// 0755, whatever umask this process has, and which is nice where it may be.
+func runAside(ctx context.Context, c git.Cmd, nice bool) error {
 	said := &tail{}
 	c.Stderr = said
 	cmd := c.Command(ctx)
 	started := make(chan error)
-	// A umask belongs to the process, but a thread may have one of its own
-	// once it has left what the others share, and a child takes that of the
-	// thread that starts it. The thread ends with the goroutine, as it is
-	// never unlocked.
+	// A umask and a nice value belong to the thread, once it has left what the
+	// others share, and a child takes those of the thread that starts it. The
+	// thread ends with the goroutine, as it is never unlocked.
 	go func() {
 		runtime.LockOSThread()
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -161,6 +189,12 @@ func runUmask(ctx context.Context, c git.Cmd) error {
 			return
 		}
 		unix.Umask(0o022)
+		if nice {
+			if err := unix.Setpriority(unix.PRIO_PROCESS, 0, behind); err != nil {
+				started <- fmt.Errorf("be nice: %w", err)
+				return
+			}
+		}
 		started <- cmd.Start()
 	}()
 	err := <-started
@@ -169,14 +203,4 @@ func runUmask(ctx context.Context, c git.Cmd) error {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // workers that it left behind
 	}
 	return c.Explain(ctx, err, said.String())
-}
-
-// syncAll puts the whole file system of dir on disk, once: far cheaper than
-// one sync a file.
-func syncAll(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd()))), f.Close())
 }

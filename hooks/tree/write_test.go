@@ -321,7 +321,7 @@ func TestWriteFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := t.TempDir()
-	if err := Write(t.Context(), m, parts, to, 1); err == nil {
+	if err := Write(t.Context(), m, parts, to, Options{}); err == nil {
 		t.Error("wrote a file whose object is gone")
 	}
 	if _, err := os.Lstat(filepath.Join(to, reserved)); !errors.Is(err, fs.ErrNotExist) {
