@@ -27,6 +27,7 @@ type Stage struct {
 	Vars     map[string]config.Secret // the app's vars and the services' variables
 	Services []config.ServiceSpec     // those that live on the target itself: sqlite
 	NoCache  bool                     // start with empty build caches
+	Given    bool                     // all of the tree but its top directory is the account's already
 }
 
 // Switch is one change of what is live. Targets keep the greatest generation
@@ -115,6 +116,36 @@ type Target interface {
 	Describe() string
 
 	Close() error
+}
+
+// Keeper is a target that can keep a spare tree for each APP/ENV: one that is
+// laid out before it is needed, and that nothing but the server can reach until
+// a release is made of it. All is idempotent, and of no harm if it is left out.
+type Keeper interface {
+	// Account is what the releases of ae run as, -1 and -1 if that is us. A
+	// tree whose every file is given to it beforehand needs no second pass.
+	Account(ctx context.Context, ae config.AppEnv) (uid, gid int, err error)
+
+	// PlaceSpare makes the spare tree of the APP/ENV the place of a release
+	// and returns what was kept with it, nil if there is none: then nothing
+	// was placed.
+	PlaceSpare(ctx context.Context, r Ref) (dir string, note []byte, err error)
+
+	// MakeSpare makes an empty directory, on the file system where releases
+	// live, that KeepSpare makes the spare tree of ae; "" if there is one
+	// already, or none may be kept here.
+	MakeSpare(ctx context.Context, ae config.AppEnv) (dir string, err error)
+
+	// KeepSpare has all of it on disk, then the note that keep returns with
+	// it: from then on it counts.
+	KeepSpare(ctx context.Context, ae config.AppEnv, keep func() (note []byte, err error)) error
+
+	// DropSpare removes the spare tree of ae, finished or not.
+	DropSpare(ctx context.Context, ae config.AppEnv) error
+
+	// DropSpares removes all that are finished, to make room, and says
+	// whether there was any.
+	DropSpares(ctx context.Context) (some bool, err error)
 }
 
 // Terminal is a pseudo terminal that a caller asked for; Resize delivers its

@@ -54,6 +54,7 @@ type Limits struct {
 	Drain                time.Duration // how long SIGTERM waits for running deploys
 	Sandbox              string        // "prefer" or "require"
 	Links                string        // "any" or "inside"
+	SpareBytes           int64         // the largest tree that a spare one is kept of, 0 keeps none
 	UIDs                 [2]int        // first and last uid of builds, when Slipway is root
 	Memory               int64         // bytes of one build, 0 is no limit
 	Processes, OpenFiles int           // of one build

@@ -25,7 +25,7 @@ func DefaultLimits() Limits {
 		PushBytes: 2 << 30, TreeBytes: 8 << 30, TreeFiles: 500_000, BlobBytes: 1 << 30, PathBytes: 4095,
 		SubmoduleDepth: 16, Submodules: 256, FetchesAtOnce: 8, FetchTimeout: 10 * time.Minute, CacheBytes: 20 << 30,
 		DeploysAtOnce: 4, Connections: 256, Handshake: 20 * time.Second, Drain: 10 * time.Minute, LogBytes: 64 << 20,
-		Sandbox: "prefer", Links: "any",
+		Sandbox: "prefer", Links: "any", SpareBytes: 2 << 30,
 		// Above what useradd and systemd give out (up to 65535), below the
 		// ranges of containers (from 100000).
 		UIDs:   [2]int{70_000, 99_999},
@@ -182,6 +182,7 @@ func (l *loader) limits(t *table) {
 		LogBytes:       t.size("log_bytes", d.LogBytes, 64<<10),
 		Sandbox:        t.choice("sandbox", d.Sandbox, "prefer", "require"),
 		Links:          t.choice("links", d.Links, "any", "inside"),
+		SpareBytes:     t.size("spare_bytes", d.SpareBytes, 0),
 		UIDs:           uids(t, d.UIDs),
 		Memory:         t.size("memory", d.Memory, 0),
 		Processes:      t.integer("processes", d.Processes, 16, 4_194_304),

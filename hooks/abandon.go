@@ -27,7 +27,12 @@ func (d *deploy) endState(ctx context.Context) store.State {
 // failed, or as cancelled where somebody ended it.
 func (d *deploy) abandon(ctx context.Context, why error) {
 	outcome := "it failed"
-	defer func() { d.ticket.leave(outcome) }()
+	defer func() {
+		d.ticket.leave(outcome)
+		if d.spent && d.live != nil {
+			d.s.refill(ctx, d.ae)
+		}
+	}()
 	if !d.begun {
 		outcome = ""
 		return

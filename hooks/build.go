@@ -77,7 +77,7 @@ func (d *deploy) stageOf() builder.Stage {
 	return builder.Stage{
 		Ref:   builder.Ref{AppEnv: d.ae, Number: d.rel.Number},
 		Build: n, Commit: d.commit, App: d.app, Vars: vars,
-		Services: d.app.Services, NoCache: d.options.noCache,
+		Services: d.app.Services, NoCache: d.options.noCache, Given: d.given,
 	}
 }
 

@@ -36,6 +36,7 @@ func (d *deploy) finish(ctx context.Context, unrecorded error) {
 	}
 	d.ticket.tidy(outcome)
 	d.s.after.Go(func() {
+		defer d.s.refill(ctx, d.ae) // when the next deploy may come
 		defer d.ticket.leave(outcome)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 		defer cancel()

@@ -83,11 +83,7 @@ func (d *deploy) makeTree(ctx context.Context) error {
 		took()
 		return err
 	}
-	source, err := d.source(parts)
-	var sent builder.Sent
-	if err == nil {
-		sent, err = d.target.Place(ctx, builder.Ref{AppEnv: d.ae, Number: d.rel.Number}, source)
-	}
+	sent, err := d.layTree(ctx, parts)
 	if err == nil {
 		err = fault.Hit("tree.write")
 	}
@@ -124,8 +120,8 @@ func (d *deploy) readTree(ctx context.Context, parts []tree.Part, skipped []stri
 }
 
 // source is the tree for the target to take.
-func (d *deploy) source(parts []tree.Part) (*tree.Source, error) {
-	s := &tree.Source{Manifest: d.manifest, Parts: parts, Options: tree.Options{Workers: treeWorkers}, Temp: filepath.Join(d.s.dir, "tmp")}
+func (d *deploy) source(parts []tree.Part, o tree.Options) (*tree.Source, error) {
+	s := &tree.Source{Manifest: d.manifest, Parts: parts, Options: o, Temp: filepath.Join(d.s.dir, "tmp")}
 	if d.live == nil {
 		return s, nil
 	}
@@ -142,9 +138,6 @@ func sentText(s builder.Sent) string {
 	}
 	return fmt.Sprintf("sent %s to %s, %s", files(s.Contents), hosts, size(s.Bytes))
 }
-
-// treeWorkers is how many files git writes side by side.
-const treeWorkers = 4
 
 func samePlan(a, b store.Plan) bool {
 	return a.Commit == b.Commit && slices.EqualFunc(a.Modules, b.Modules, func(x, y store.Module) bool {

@@ -56,6 +56,8 @@ type deploy struct {
 	services    map[string]config.Secret // the variables of services that are not on the target
 	masked      map[string]config.Secret // what is hidden once those are known
 	stage       builder.Stage
+	given       bool // the tree is the builds' account's already
+	spent       bool // the spare tree has become the release's
 	started     time.Time
 	steps       map[string]float64
 }

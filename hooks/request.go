@@ -385,6 +385,9 @@ func (s *Server) DestroyApp(ctx context.Context, by store.Caller, app config.App
 			return err
 		}
 		defer t.leave("the app was destroyed")
+		if err := s.spares.settle(ctx, ae); err != nil {
+			return err
+		}
 		target, err := s.o.Target(ctx, env)
 		if err == nil {
 			err = target.Destroy(ctx, ae)

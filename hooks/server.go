@@ -31,6 +31,7 @@ type Options struct {
 	Resolver *submodule.Resolver
 	Target   func(context.Context, config.Env) (builder.Target, error)
 	Command  func(words string) string // how to type a command of ours, for hints: ssh -p 2222 deploy@ship.corp WORDS
+	Versions string                    // of all that has a part in what a tree looks like: this program, git
 	Log      zerolog.Logger
 	Now      func() time.Time
 }
@@ -40,6 +41,7 @@ type Server struct {
 	o       Options
 	queue   *queue
 	metrics *metrics
+	spares  *spares
 	dir     string // DIR
 
 	// still is held, shared, by every switch from its journal entry to its
@@ -66,6 +68,7 @@ func New(o Options) *Server {
 		using:   map[config.AppEnv]map[int]int{},
 		feeds:   map[config.AppEnv]*feed{},
 		retries: map[config.AppEnv]*retry{},
+		spares:  newSpares(),
 	}
 	s.queue = newQueue(func() int { return o.Config().Limits.DeploysAtOnce }, o.Now)
 	s.metrics = newMetrics(s.queue)
@@ -172,6 +175,7 @@ func (s *Server) Drain(ctx context.Context) {
 	for _, t := range s.queue.busy() {
 		<-t.ended
 	}
+	s.spares.stop()
 	s.after.Wait()
 }
 

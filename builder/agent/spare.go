@@ -46,5 +46,5 @@ func (c *call) makeSpare(ctx context.Context) {
 	ctx, done := c.server.spares.begin(ctx, c.app())
 	defer done()
 	// Without one the next deploy takes a little longer: that is all.
-	_ = c.host.MakeSpare(ctx, builder.Ref{AppEnv: c.ae, Number: all[0].Live})
+	_ = c.host.MakeContentsSpare(ctx, builder.Ref{AppEnv: c.ae, Number: all[0].Live})
 }

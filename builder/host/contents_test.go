@@ -66,7 +66,7 @@ func TestContentsAndSpare(t *testing.T) {
 	if n := r.placeContents(1, first); n != 4 {
 		t.Errorf("the first tree lacked %d contents", n)
 	}
-	if err := r.MakeSpare(t.Context(), r.ref(1)); err != nil || !r.hasSpare() {
+	if err := r.MakeContentsSpare(t.Context(), r.ref(1)); err != nil || !r.hasSpare() {
 		t.Fatalf("no spare: %v", err)
 	}
 	before, err := os.Stat(filepath.Join(r.at(r.ae).spare(), "keep"))
@@ -107,7 +107,7 @@ func TestSpareThatWasTouched(t *testing.T) {
 			r := newRig(t)
 			tree := &targettest.Tree{Files: map[string]string{"keep": "k", "change": "1"}}
 			r.placeContents(1, tree)
-			if err := r.MakeSpare(t.Context(), r.ref(1)); err != nil || !r.hasSpare() {
+			if err := r.MakeContentsSpare(t.Context(), r.ref(1)); err != nil || !r.hasSpare() {
 				t.Fatalf("no spare: %v", err)
 			}
 			if err := touch(r.at(r.ae).spare()); err != nil {

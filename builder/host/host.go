@@ -96,23 +96,32 @@ func (h *Host) Place(ctx context.Context, r builder.Ref, t builder.Tree) (builde
 // may enter before the release is staged.
 func (h *Host) Make(r builder.Ref) (string, error) {
 	p := h.at(r.AppEnv)
-	if err := h.prepare(p); err != nil {
-		return "", h.explainSpace(fmt.Errorf("make room for the release: %w", err))
-	}
-	live, err := p.live()
-	if err != nil {
-		return "", err
-	}
-	if live == r.Number {
-		return "", fmt.Errorf("release %d is live, and cannot be made again", live)
-	}
-	if err := errors.Join(p.unseed(r.Number), p.remove(r.Number)); err != nil {
+	if err := h.clear(p, r.Number); err != nil {
 		return "", err
 	}
 	if err := os.Mkdir(p.release(r.Number), 0o700); err != nil {
 		return "", h.explainSpace(fmt.Errorf("make room for the release: %w", err))
 	}
-	return p.release(r.Number), fault.Hit("host.place")
+	return p.release(r.Number), nil
+}
+
+// clear makes the directories of an app, and has nothing where a release is to
+// be placed.
+func (h *Host) clear(p place, n int) error {
+	if err := h.prepare(p); err != nil {
+		return h.explainSpace(fmt.Errorf("make room for the release: %w", err))
+	}
+	live, err := p.live()
+	if err != nil {
+		return err
+	}
+	if live == n {
+		return fmt.Errorf("release %d is live, and cannot be made again", live)
+	}
+	if err := errors.Join(p.unseed(n), p.remove(n)); err != nil {
+		return err
+	}
+	return fault.Hit("host.place")
 }
 
 // account is what builds of ae run as.

@@ -141,13 +141,14 @@ func (h *Host) Destroy(ctx context.Context, ae config.AppEnv) error {
 			return err
 		}
 	}
-	return removeAll(p.app)
+	return errors.Join(removeAll(h.spare(ae).dir), removeAll(p.app))
 }
 
-// Sweep removes the apps of env that known has not, and the unfinished links of
-// a crash, and ends what is left of commands. Releases are Prune's.
+// Sweep removes the apps of env that known has not, and the unfinished links
+// and spare trees of a crash, and ends what is left of commands. Releases are
+// Prune's.
 func (h *Host) Sweep(ctx context.Context, env config.Env, known []config.AppEnv) error {
-	errs := []error{sweepGroups(findGroups(), groupName(h.o.Root))}
+	errs := []error{sweepGroups(findGroups(), groupName(h.o.Root)), h.sweepSpares(env, known)}
 	entries, err := os.ReadDir(h.o.Root)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)

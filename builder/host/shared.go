@@ -124,7 +124,24 @@ func (m *seeds) link(tree *os.Root, path string) error {
 		return err
 	}
 	// From releases/N/PATH up to the app, and down again.
-	return tree.Symlink(filepath.Join(strings.Repeat("../", depth+2), "shared", path), path)
+	if err := tree.Symlink(filepath.Join(strings.Repeat("../", depth+2), "shared", path), path); err != nil {
+		return err
+	}
+	return m.give(tree, path)
+}
+
+// give gives a path of the tree to the account, with the directories above it:
+// they may be new.
+func (m *seeds) give(tree *os.Root, path string) error {
+	if !m.owner.set() {
+		return nil
+	}
+	for ; path != "."; path = filepath.Dir(path) {
+		if err := tree.Lchown(path, m.owner.UID, m.owner.GID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parents makes the directories above a path below shared.

@@ -83,6 +83,9 @@ func (h *Host) furnish(p place, s builder.Stage, o owner) error {
 	if err := h.makeHome(p, s, o); err != nil {
 		return err
 	}
+	if s.Given {
+		return chownDir(p.release(s.Number), o) // share has given away what it made there
+	}
 	return chownAll(p.release(s.Number), o)
 }
 

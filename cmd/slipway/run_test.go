@@ -75,7 +75,7 @@ func newOffice(t *testing.T) *office {
 	}
 	h := hooks.New(hooks.Options{
 		Config: inForce, Store: s, Resolver: resolver, Target: target,
-		Command: func(words string) string { return "ssh ship " + words }, Log: zerolog.Nop(), Now: now,
+		Command: func(words string) string { return "ssh ship " + words }, Log: zerolog.Nop(), Now: now, Versions: "test",
 	})
 	o.app = &app{
 		dir: dir, config: inForce, store: s, hooks: h, resolver: resolver, now: now, target: target,

@@ -69,7 +69,8 @@ func open(ctx context.Context, dir string, log zerolog.Logger) (_ *system, err e
 		return nil, err
 	}
 	s.config.Store(cfg)
-	if err := git.CheckVersion(ctx); err != nil {
+	gitVersion, err := git.Version(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := emptyDir(filepath.Join(dir, "tmp")); err != nil {
@@ -102,6 +103,7 @@ func open(ctx context.Context, dir string, log zerolog.Logger) (_ *system, err e
 	s.hooks = hooks.New(hooks.Options{
 		Config: s.config.Load, Store: s.store, Resolver: s.resolver, Target: s.target,
 		Command: s.command, Log: log, Now: time.Now, Lock: s.lock,
+		Versions: "slipway " + version() + ", git " + gitVersion,
 	})
 	s.app = &app{dir: dir, config: s.config.Load, store: s.store, hooks: s.hooks, resolver: s.resolver, target: s.target, now: time.Now, command: s.command}
 	if err := s.hooks.Recover(ctx); err != nil {

@@ -2,8 +2,11 @@ package tree
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"slipway/store/disk"
 	"slipway/store/git"
@@ -35,6 +38,22 @@ func checkRoom(files []Entry, dirs int, dir string) error {
 		return err
 	}
 	return goesTo(files, dirs, dir, block).Check()
+}
+
+// Ample says whether a file system can take a tree that is good to have but
+// not needed: as much again stays free, and a tenth of the whole.
+func Ample(m *Manifest, dir string) (bool, error) {
+	free, block, err := disk.Left(dir)
+	if err != nil {
+		return false, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return false, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	need := needs(m.Entries, m.Dirs, block)
+	keep := disk.Room{Bytes: max(need.Bytes, int64(st.Blocks)/10*block), Files: max(need.Files, int64(st.Files)/10)}
+	return free.Bytes-need.Bytes >= keep.Bytes && free.Files-need.Files >= keep.Files, nil
 }
 
 // explainWrite says which file system was full, and by how much, where that is

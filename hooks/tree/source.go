@@ -84,10 +84,6 @@ func (m *Manifest) attributes() map[int][sha256.Size]byte {
 	return rules
 }
 
-func isAttributes(path string) bool {
-	return path == ".gitattributes" || strings.HasSuffix(path, "/.gitattributes")
-}
-
 // Contents reads files out of the repositories. Those that attributes may
 // change are written by git below Temp first.
 func (s *Source) Contents(ctx context.Context, which []int, got func(i int, size int64, r io.Reader) error) error {

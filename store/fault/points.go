@@ -32,6 +32,7 @@ func Points() []Point {
 		{Name: "tree.read", Row: "F23"},
 		{Name: "tree.journal", Row: "F24"},
 		{Name: "host.place", Row: "F25"},
+		{Name: "host.spare", Row: "F25"},
 		{Name: "tree.write", Row: "F26"},
 		{Name: "tree.keep", Row: "F27"},
 		{Name: "host.furnish", Row: "F28"},
