@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -84,6 +85,9 @@ func fits(path, arch string) (bool, error) {
 	}
 	return info.Main.Path == "slipway" && set["GOOS"] == "linux" && set["GOARCH"] == arch, nil
 }
+
+// packet is how much of a program goes at once.
+const packet = 256 << 10
 
 // machine is one that was logged in to.
 type machine struct {
@@ -254,9 +258,14 @@ func (m machine) install(ctx context.Context, uname string) (err error) {
 	if err := s.Start("exec sh -c " + quote(fmt.Sprintf(install, p.sum))); err != nil {
 		return err
 	}
-	z := gzip.NewWriter(in)
+	// Without the buffer every few hundred bytes were a packet of their own.
+	packets := bufio.NewWriterSize(in, packet)
+	z, err := gzip.NewWriterLevel(packets, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
 	_, err = io.Copy(z, f)
-	err = errors.Join(err, z.Close(), in.Close())
+	err = errors.Join(err, z.Close(), packets.Flush(), in.Close())
 	if ended := s.Wait(); ended != nil {
 		if text := builder.Clean(strings.TrimSpace(said.String())); text != "" {
 			ended = errors.New(text)
