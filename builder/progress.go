@@ -220,6 +220,10 @@ type lines struct {
 func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.full { // nothing of it is looked at any more, as there may be any amount
+		l.buf = l.buf[:0]
+		return len(b), nil
+	}
 	most := lineLimit + l.mask().longest() // a value across the limit is still seen whole
 	for _, c := range b {
 		switch {
