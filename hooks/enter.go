@@ -49,7 +49,7 @@ func (d *deploy) enter(ctx context.Context) error {
 	d.started = s.o.Now()
 	err = s.checkLock(ctx, d.ae)
 	if err == nil {
-		err = s.May(d.caller, d.ae)
+		err = s.mayStill(ctx, d.caller, d.ae)
 	}
 	if err == nil && d.old != d.commit {
 		who := ""

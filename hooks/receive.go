@@ -112,6 +112,7 @@ func (s *Server) closeRepo(ctx context.Context, app config.App) {
 // git needs beside the base environment.
 func (s *Server) OpenFetch(ctx context.Context, c store.Caller, ae config.AppEnv) (dir string, env map[string]string, err error) {
 	if err := s.May(c, ae); err != nil {
+		s.audit(ctx, c, ae, "fetch", "", err)
 		return "", nil, err
 	}
 	row, err := s.o.Store.App(ctx, ae.App())

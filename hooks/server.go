@@ -132,6 +132,23 @@ func (s *Server) May(c store.Caller, ae config.AppEnv) error {
 	return nil
 }
 
+// mayStill is May for c with the rights that its key has by now, which a deploy
+// that waited or built may find changed.
+func (s *Server) mayStill(ctx context.Context, c store.Caller, ae config.AppEnv) error {
+	if c.Fingerprint == "" { // the admin on the server has no key
+		return s.May(c, ae)
+	}
+	k, err := s.o.Store.KeyByName(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	if k == nil || c.Certificate == "" && k.Fingerprint != c.Fingerprint {
+		return config.Errorf(config.Denied, "an admin can add it again: key add "+c.Name+" < key.pub", "the key %s was removed", c.Name)
+	}
+	c.Admin, c.Allow = k.Admin, k.Allow
+	return s.May(c, ae)
+}
+
 // grant is the command that allows c what it lacks, and what it has as well,
 // since rights are given as a whole.
 func grant(c store.Caller, ae config.AppEnv) string {

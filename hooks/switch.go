@@ -26,7 +26,7 @@ func (d *deploy) commitLive(ctx context.Context) (err error) {
 		d.abandon(ctx, err)
 		return err
 	}
-	if err = d.s.May(d.caller, d.ae); err != nil { // the right may have been taken away during the build
+	if err = d.s.mayStill(ctx, d.caller, d.ae); err != nil { // the right may have been taken away during the build
 		d.abandon(ctx, err)
 		return err
 	}

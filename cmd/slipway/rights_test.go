@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"slipway/builder"
 	"slipway/config"
+	"slipway/receiver"
 	"slipway/store"
 )
 
@@ -124,6 +129,63 @@ func TestRights(t *testing.T) {
 	for _, row := range table() {
 		if !covered[row.name] {
 			t.Errorf("%s is not in the table of rights", row.name)
+		}
+	}
+}
+
+// TestGitRights runs both git services for every kind of caller: who may not is
+// told so as git clients read it, and the audit log has it.
+func TestGitRights(t *testing.T) {
+	o := newOffice(t)
+	o.seed("shop/dev")
+	check(t, os.MkdirAll(filepath.Join(o.dir, "repos"), 0o700))
+	callers := map[string]store.Caller{
+		"admin":   o.key("admin", "--admin"),
+		"owner":   o.key("owner", "--admin", "--allow", "*/prod"),
+		"dev":     o.key("dev", "--allow", "shop/dev"),
+		"all":     o.key("all", "--allow", "*/*"),
+		"release": o.key("release", "--allow", "shop/prod"),
+		"other":   o.key("other", "--allow", "blog/*"),
+		"nobody":  o.key("nobody"),
+	}
+	ops := o.key("dev")
+	ops.Certificate = "certificate dev@corp serial 7"
+	callers["certified"] = ops
+	serve := receiver.ServeGit(o.hooks)
+	for _, l := range []struct{ repo, may string }{
+		{"shop/dev", "admin owner dev certified all"},
+		{"shop/staging", "admin owner all"},
+		{"shop/prod", "owner release"},
+		{"blog/dev", "admin owner all other"},
+		{"blog/prod", "owner"},
+		{"shop/nosuch", ""},
+	} {
+		for name, who := range callers {
+			for _, service := range []receiver.Service{receiver.ReceivePack, receiver.UploadPack} {
+				before, err := o.store.Events(t.Context(), "", 1)
+				check(t, err)
+				var out, errs bytes.Buffer
+				// A client that hangs up at once; who may is answered first.
+				status := serve(t.Context(), receiver.GitRequest{Caller: who, Service: service, Repo: appEnv(t, l.repo)},
+					builder.Stdio{In: strings.NewReader(""), Out: &out, Err: &errs})
+				may := strings.Contains(" "+l.may+" ", " "+name+" ")
+				refused := status == int(config.Denied) || l.repo == "shop/nosuch" && status == int(config.NotFound)
+				if may == refused {
+					t.Errorf("%s: %s %s: %d %q %q, may: %v", name, service, l.repo, status, out.String(), errs.String(), may)
+				}
+				if may {
+					continue
+				}
+				if !strings.Contains(out.String(), "ERR ") {
+					t.Errorf("%s: %s %s: a git client reads %q", name, service, l.repo, out.String())
+				}
+				after, err := o.store.Events(t.Context(), "", 1)
+				check(t, err)
+				if after[0].Seq != before[0].Seq+1 || after[0].By != who.Name || after[0].AppEnv != l.repo || after[0].Result == "ok" ||
+					after[0].Action != map[receiver.Service]string{receiver.ReceivePack: "push", receiver.UploadPack: "fetch"}[service] {
+					t.Errorf("%s: %s %s: audited as %+v", name, service, l.repo, after[0])
+				}
+			}
 		}
 	}
 }
