@@ -27,6 +27,7 @@ func (d *deploy) endState(ctx context.Context) store.State {
 // failed, or as cancelled where somebody ended it.
 func (d *deploy) abandon(ctx context.Context, why error) {
 	outcome := "it failed"
+	d.hush()
 	defer func() {
 		d.ticket.leave(outcome)
 		if d.spent && d.live != nil {
@@ -48,7 +49,7 @@ func (d *deploy) abandon(ctx context.Context, why error) {
 		d.progress.SetPusher(nil) // the command says it itself
 	}
 	d.progress.Fail(why)
-	if err := d.takeBack(ctx, state, why); err != nil {
+	if err := d.s.Guarded(func() error { return d.takeBack(ctx, state, why) }); err != nil {
 		d.s.o.Log.Error().Err(err).Str("app", d.ae.App().String()).Str("env", d.ae.Env().String()).
 			Int("release", d.rel.Number).Msg("cannot clean up after a deploy; it is tried again")
 		d.s.endLater(ctx, d.ae, ending{d.rel.Number, state, builder.Clean(why.Error())})
@@ -58,10 +59,12 @@ func (d *deploy) abandon(ctx context.Context, why error) {
 // takeBack removes what there is of the release and ends it. The journal's
 // entry stays open where something is left: it is settled by who comes next.
 func (d *deploy) takeBack(ctx context.Context, state store.State, why error) error {
-	err := fault.Hit("abandon.start")
-	if err == nil && d.target != nil {
-		err = d.target.Discard(ctx, builder.Ref{AppEnv: d.ae, Number: d.rel.Number})
-	}
+	err := d.s.Guarded(func() error {
+		if err := fault.Hit("abandon.start"); err != nil || d.target == nil {
+			return err
+		}
+		return d.target.Discard(ctx, builder.Ref{AppEnv: d.ae, Number: d.rel.Number})
+	})
 	d.rel.Steps = maps.Clone(d.steps)
 	err = errors.Join(err, d.s.o.Store.UpdateRelease(ctx, d.rel),
 		d.s.o.Store.EndRelease(ctx, d.ae, d.rel.Number, state, builder.Clean(why.Error())), d.closeLog())

@@ -117,9 +117,12 @@ func (d *deploy) begin(ctx context.Context) error {
 		AppEnv: d.ae, Release: d.rel.Number, Phase: store.Queued, Ref: d.ref,
 		Old: d.old, New: d.commit, From: from, To: d.rel.Number,
 	}
-	if err = fault.Hit("journal.begin"); err == nil {
-		err = d.s.o.Store.Begin(ctx, d.entry)
-	}
+	err = d.s.Guarded(func() error {
+		if err := fault.Hit("journal.begin"); err != nil {
+			return err
+		}
+		return d.s.o.Store.Begin(ctx, d.entry)
+	})
 	if err != nil {
 		tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 		defer cancel()

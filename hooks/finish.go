@@ -24,7 +24,7 @@ func (d *deploy) finish(ctx context.Context, unrecorded error) {
 		log.Error().Err(unrecorded).Msg("cannot record what went live")
 	}
 	d.s.metrics.ended(d.reason, store.Live, d.steps)
-	if err := d.describe(ctx); err != nil {
+	if err := d.s.Guarded(func() error { return d.describe(ctx) }); err != nil {
 		log.Warn().Err(err).Msg("cannot write the manifest")
 	}
 	d.progress.Blank()
@@ -41,20 +41,16 @@ func (d *deploy) finish(ctx context.Context, unrecorded error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 		defer cancel()
 		if unrecorded != nil {
-			if err := d.s.settleOpen(ctx, d.ae); err != nil {
+			if err := d.s.Guarded(func() error { return d.s.settleOpen(ctx, d.ae) }); err != nil {
 				log.Error().Err(err).Msg("still cannot record what went live; it is tried again")
 				d.s.settleLater(ctx, d.ae)
 			}
 			return
 		}
-		if err := d.s.prune(ctx, d.target, d.env, d.ae); err != nil {
+		if err := d.s.Guarded(func() error { return d.s.prune(ctx, d.target, d.env, d.ae) }); err != nil {
 			log.Warn().Err(err).Msg("cannot prune old releases")
 		}
-		err := fault.Hit("prune.end")
-		if err == nil {
-			err = d.phase(ctx, store.Done)
-		}
-		if err != nil {
+		if err := d.s.Guarded(func() error { return d.reach(ctx, "prune.end", store.Done) }); err != nil {
 			log.Error().Err(err).Msg("cannot write the journal; it is tried again")
 			d.s.settleLater(ctx, d.ae)
 		}

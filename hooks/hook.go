@@ -59,6 +59,15 @@ func (s *Server) Hook(ctx context.Context, call *socket.Session) int {
 		return 1
 	}
 	defer p.running.Done()
+	status := 1
+	err := s.Guarded(func() error { status = p.hook(ctx, name, call); return nil })
+	if err != nil {
+		builder.NewProgress(builder.ProgressOptions{Pusher: call.Err, Now: s.o.Now}).Fail(err)
+	}
+	return status
+}
+
+func (p *Push) hook(ctx context.Context, name string, call *socket.Session) int {
 	switch name {
 	case "pre-receive":
 		return p.preReceive(ctx, call)
@@ -95,7 +104,7 @@ func (p *Push) preReceive(ctx context.Context, call *socket.Session) int {
 	progress.Blank()
 	d, detail, err := p.plan(ctx, call, progress)
 	if err == nil {
-		if err = fault.Hit("pre.end"); err != nil {
+		if err = p.s.Guarded(func() error { return fault.Hit("pre.end") }); err != nil {
 			d.abandon(ctx, err)
 		}
 	}

@@ -60,26 +60,34 @@ type deploy struct {
 	spent       bool // the spare tree has become the release's
 	started     time.Time
 	steps       map[string]float64
+	still       func() // ends the lines that break the silence of a step
 }
 
 // prepare takes the deploy up to a staged release that is checked and ready to
 // be switched to. On an error nothing is left of it but its log and its row.
-func (d *deploy) prepare(ctx context.Context) (err error) {
-	if err := d.enter(ctx); err != nil {
+func (d *deploy) prepare(ctx context.Context) error {
+	err := d.s.Guarded(func() error { return d.enter(ctx) })
+	if err != nil {
+		if d.ticket != nil {
+			d.ticket.leave("")
+		}
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
 		return err
 	}
-	defer func() {
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				err = cause
-			}
-			err = d.explain(err)
-			d.abandon(ctx, err)
+	if err = d.s.Guarded(func() error { return d.stageAll(ctx) }); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
 		}
-	}()
+		err = d.explain(err)
+		d.abandon(ctx, err)
+	}
+	return err
+}
+
+// stageAll is prepare once the turn has come.
+func (d *deploy) stageAll(ctx context.Context) (err error) {
 	if err = fault.Hit("queue.turn"); err != nil {
 		return err
 	}
@@ -149,11 +157,19 @@ func (d *deploy) step(name, doing string) (took func() time.Duration) {
 	d.ticket.update(func(r *Running) { r.Step = name })
 	began := d.s.o.Now()
 	done := d.progress.Busy(doing)
+	d.still = done
 	return func() time.Duration {
 		done()
 		t := d.s.o.Now().Sub(began)
 		d.steps[name] = t.Seconds()
 		return t
+	}
+}
+
+// hush ends a step that a panic has left.
+func (d *deploy) hush() {
+	if d.still != nil {
+		d.still()
 	}
 }
 

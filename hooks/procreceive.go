@@ -86,7 +86,7 @@ func (p *Push) commit(ctx context.Context, call *socket.Session, lines []string)
 		d.abandon(ctx, err)
 		return err.Error()
 	}
-	err := fault.Hit("proc.start")
+	err := p.s.Guarded(func() error { return fault.Hit("proc.start") })
 	if err != nil {
 		d.abandon(ctx, err)
 	} else {

@@ -57,7 +57,7 @@ func (s *Server) OpenPush(ctx context.Context, c store.Caller, ae config.AppEnv)
 	s.pushes[p.token] = p
 	s.mu.Unlock()
 	p.stop = context.AfterFunc(ctx, func() { p.leave(context.Cause(ctx)) })
-	if err := fault.Hit("push.open"); err != nil {
+	if err := s.Guarded(func() error { return fault.Hit("push.open") }); err != nil {
 		p.Close(ctx)
 		return nil, err
 	}

@@ -31,6 +31,10 @@ const (
 // An APP/ENV whose target cannot be reached is tried again in the background;
 // the others are served.
 func (s *Server) Recover(ctx context.Context) error {
+	return s.Guarded(func() error { return s.recover(ctx) })
+}
+
+func (s *Server) recover(ctx context.Context) error {
 	if err := s.sweepRepos(); err != nil {
 		return err
 	}
@@ -96,7 +100,8 @@ func (s *Server) settleIdle(ctx context.Context, ae config.AppEnv) error {
 func (s *Server) settleLogged(ctx context.Context, e store.Entry) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	forward, err := s.settle(ctx, e)
+	forward := false
+	err := s.Guarded(func() (err error) { forward, err = s.settle(ctx, e); return err })
 	if err != nil {
 		return err
 	}

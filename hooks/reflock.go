@@ -64,6 +64,12 @@ func (d *deploy) lockRefs(ctx context.Context) (*refLock, error) {
 	}
 	l.in, l.out = in, bufio.NewReader(out)
 	l.wait = func() error { return c.Explain(ctx, cmd.Wait(), said.String()) }
+	prepared := false
+	defer func() {
+		if !prepared { // a panic too leaves no lock
+			_ = l.close() // after any other failure it has been called already
+		}
+	}()
 	_, err = io.WriteString(in, script.String())
 	for _, want := range []string{"start: ok\n", "prepare: ok\n"} {
 		if err == nil {
@@ -82,6 +88,7 @@ func (d *deploy) lockRefs(ctx context.Context) (*refLock, error) {
 		}
 		return nil, &config.Error{Err: fmt.Errorf("lock %s: %w", d.ref, disk.Explain(err, repo)), Hint: "git fetch deploy, then push again"}
 	}
+	prepared = true
 	return l, nil
 }
 

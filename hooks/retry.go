@@ -90,7 +90,8 @@ func (s *Server) settleUntil(ctx context.Context, ae config.AppEnv, r *retry) {
 			t.Stop()
 			return
 		}
-		open, err := s.tryToSettle(ctx, ae)
+		open := false
+		err := s.Guarded(func() (err error) { open, err = s.tryToSettle(ctx, ae); return err })
 		if err == nil && !open || ctx.Err() != nil {
 			return
 		}

@@ -35,26 +35,23 @@ func (d *deploy) commitLive(ctx context.Context) (err error) {
 	parent := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchTime)
 	defer cancel()
-	refs, err := d.lockRefs(ctx)
+	var refs *refLock
+	err = d.s.Guarded(func() (err error) { refs, err = d.lockRefs(ctx); return err })
 	if err != nil {
 		d.abandon(parent, err)
 		return err
 	}
 	defer refs.close()
-	if err = fault.Hit("switch.journal"); err == nil {
-		d.entry.Generation, err = d.s.o.Store.NextGeneration(ctx, d.ae)
-	}
-	if err == nil {
-		err = d.phase(ctx, store.Switching)
-	}
-	if err != nil {
+	if err = d.s.Guarded(func() error { return d.announce(ctx) }); err != nil {
 		d.abandon(parent, err)
 		return err
 	}
-	if err := d.activate(ctx); err != nil {
+	if err := d.s.Guarded(func() error { return d.activate(ctx) }); err != nil {
 		return d.revert(ctx, err)
 	}
-	err = refs.commit()
+	if err = d.s.Guarded(refs.commit); err != nil {
+		err = errors.Join(err, refs.close()) // where the ref is shows once git has ended
+	}
 	// The time of the switch may be over; what it has led to is written down
 	// all the same.
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
@@ -73,12 +70,23 @@ func (d *deploy) commitLive(ctx context.Context) (err error) {
 		// Where the ref is, there is the truth.
 		d.s.o.Log.Error().Err(err).Str("app", d.ae.String()).Msg("the ref has moved, but may not outlive a power cut")
 	}
-	err = d.record(ctx)
+	err = d.s.Guarded(func() error { return d.record(ctx) })
 	if err != nil && d.old == d.commit { // no ref moves, so the database had to say it
 		return d.revert(ctx, fmt.Errorf("could not record the release: %w", err))
 	}
 	d.finish(ctx, err)
 	return nil
+}
+
+// announce writes down that the switch begins, with its generation.
+func (d *deploy) announce(ctx context.Context) (err error) {
+	if err = fault.Hit("switch.journal"); err == nil {
+		d.entry.Generation, err = d.s.o.Store.NextGeneration(ctx, d.ae)
+	}
+	if err == nil {
+		err = d.phase(ctx, store.Switching)
+	}
+	return err
 }
 
 // moved says whether the ref is where the deploy was to move it.
@@ -130,18 +138,16 @@ func (d *deploy) restart(ctx context.Context, stage builder.Stage) error {
 func (d *deploy) revert(ctx context.Context, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchTime)
 	defer cancel()
-	err := fault.Hit("revert.journal")
-	if err == nil {
-		err = d.phase(ctx, store.Reverting)
-	}
+	err := d.s.Guarded(func() error { return d.reach(ctx, "revert.journal", store.Reverting) })
 	if err != nil {
 		d.s.o.Log.Error().Err(err).Msg("cannot write the journal")
 	}
+	d.hush()
 	text := "nothing is live"
 	if d.live != nil {
 		text = fmt.Sprintf("release %d (%s) is live again", d.live.Number, d.live.Commit.Short())
 	}
-	if err = d.putBack(ctx); err == nil {
+	if err = d.s.Guarded(func() error { return d.putBack(ctx) }); err == nil {
 		why = &config.Error{Err: fmt.Errorf("%w; %s", why, text), Hint: d.logHint()}
 		d.abandon(ctx, why)
 		return why
@@ -198,11 +204,9 @@ func (d *deploy) putBack(ctx context.Context) error {
 func (d *deploy) diverge(ctx context.Context, why error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 	defer cancel()
+	d.hush()
 	d.progress.Fail(why)
-	err := fault.Hit("diverge.journal")
-	if err == nil {
-		err = d.phase(ctx, store.Diverged)
-	}
+	err := d.s.Guarded(func() error { return d.reach(ctx, "diverge.journal", store.Diverged) })
 	err = errors.Join(err,
 		d.s.o.Store.EndRelease(ctx, d.ae, d.rel.Number, store.FailedState, builder.Clean(why.Error())),
 		d.closeLog())

@@ -54,7 +54,7 @@ func TestFaults(t *testing.T) {
 	}
 	bin := faultBinary(t)
 	for name, test := range map[string]func(*faulty){
-		"kill": killEverywhere, "error": failEverywhere, "first": killFirst, "command": killCommands,
+		"kill": killEverywhere, "error": failEverywhere, "panic": panicEverywhere, "first": killFirst, "command": killCommands,
 		"process": killProcesses, "ref": moveRefs, "orphan": leaveOrphan,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(newFaulty(t, bin)) })
@@ -117,12 +117,21 @@ func killEverywhere(f *faulty) {
 	}
 }
 
-func failEverywhere(f *faulty) {
+func failEverywhere(f *faulty) { breakEverywhere(f, "error") }
+
+// panicEverywhere has a mistake of ours at every place: it ends what it happens
+// in and nothing else, and says no more than where to ask.
+func panicEverywhere(f *faulty) { breakEverywhere(f, "panic") }
+
+func breakEverywhere(f *faulty, action string) {
 	for range 3 {
 		f.commit("Before")
 		f.again()
 	}
-	for _, p := range fault.Points() {
+	for i, p := range fault.Points() {
+		if action == "panic" && i%4 != 0 && os.Getenv("SLIPWAY_SOAK") == "" {
+			continue // every one takes a minute
+		}
 		f.quiet()
 		before := f.live()
 		commit := f.commit("Failed at " + p.Name)
@@ -131,7 +140,7 @@ func failEverywhere(f *faulty) {
 			_, _ = f.push()
 			f.gone()
 			f.hit()
-			f.set(p.Name + ":error")
+			f.set(p.Name + ":" + action)
 			if !f.tryStart() { // what it cannot do without
 				f.start()
 			}
@@ -140,7 +149,8 @@ func failEverywhere(f *faulty) {
 			f.check(commit)
 			continue
 		}
-		f.set(with(p, "error"))
+		f.set(with(p, action))
+		server := f.server.Process.Pid
 		ok, out := f.push()
 		// What comes after the commit fails while the push is answered, or later.
 		f.await(func() bool { _, err := os.Stat(f.fault); return errors.Is(err, fs.ErrNotExist) })
@@ -148,6 +158,10 @@ func failEverywhere(f *faulty) {
 		if !p.Forward {
 			if ok {
 				f.Errorf("%s: the push is accepted", p.Name)
+			}
+			if text := flat(out); action == "panic" && p.Before == "" && (!strings.Contains(text, "error: ") || !strings.Contains(text, "internal error, id ") ||
+				!strings.Contains(text, "hint: ") || strings.Contains(text, "goroutine")) {
+				f.Errorf("%s: the pusher sees:\n%s", p.Name, out)
 			}
 			if r := f.releases()[0]; r.Commit == commit && r.State != "failed" {
 				f.Errorf("%s: release %d is %s", p.Name, r.Number, r.State)
@@ -158,6 +172,9 @@ func failEverywhere(f *faulty) {
 			}
 		}
 		f.again()
+		if f.processes(f.dir, "serve")[server] == "" {
+			f.Errorf("%s: the server has ended", p.Name)
+		}
 		if p.Forward { // with nothing to do, the repeated push has settled nothing
 			f.kill()
 			f.start()

@@ -398,6 +398,15 @@ func (s *system) reload() {
 
 // call answers one call on the socket: a hook of git, or a command.
 func (s *system) call(ctx context.Context, c *socket.Session) int {
+	status := int(config.Failed)
+	err := s.hooks.Guarded(func() error { status = s.answer(ctx, c); return nil })
+	if err != nil {
+		return fail(c.Err, err)
+	}
+	return status
+}
+
+func (s *system) answer(ctx context.Context, c *socket.Session) int {
 	if c.Hello.Hook != "" {
 		return s.hooks.Hook(ctx, c)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"slipway/hooks/socket"
+	"slipway/store/guard"
 )
 
 // Environment variables by which git's children find the server and the fetch
@@ -65,10 +66,15 @@ func (r *Resolver) serve(ctx context.Context, c *socket.Session) int {
 	if t == nil || len(c.Hello.Command) == 0 {
 		return 1
 	}
-	if c.Hello.Command[0] == CredentialCommand {
-		return t.credential(c)
-	}
-	status, err := r.relay(ctx, t, c)
+	status := 0
+	err := guard.Run(func() (err error) {
+		if c.Hello.Command[0] == CredentialCommand {
+			status = t.credential(c)
+			return nil
+		}
+		status, err = r.relay(ctx, t, c)
+		return err
+	})
 	if err != nil {
 		t.fail(err)
 		return 1

@@ -8,6 +8,7 @@ import (
 
 	"slipway/config"
 	"slipway/store"
+	"slipway/store/guard"
 )
 
 // want is one commit that a plan needs.
@@ -72,7 +73,7 @@ func (r *Resolver) fly(ctx context.Context, w want) (got, error) {
 		r.flights[key] = f
 		r.flown.Go(func() {
 			defer close(f.done)
-			f.got, f.err = r.bounded(own, w)
+			f.err = guard.Run(func() (err error) { f.got, err = r.bounded(own, w); return err })
 			cancel(nil)
 			r.mu.Lock()
 			if r.flights[key] == f {

@@ -10,6 +10,7 @@ import (
 
 	"slipway/config"
 	"slipway/store"
+	"slipway/store/guard"
 )
 
 // walk is one resolution in progress. Levels are read as soon as their commit
@@ -106,7 +107,11 @@ func (w *walk) level(ctx context.Context, l level) error {
 		if !w.room() {
 			return nil
 		}
-		w.tasks.Go(func() { w.module(ctx, l, m, rep) })
+		w.tasks.Go(func() {
+			if err := guard.Run(func() error { w.module(ctx, l, m, rep); return nil }); err != nil {
+				w.fail(err)
+			}
+		})
 	}
 	return nil
 }

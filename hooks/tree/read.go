@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"slipway/config"
+	"slipway/store/guard"
 )
 
 // What a tree may have where Limits says nothing.
@@ -65,9 +66,8 @@ func Read(ctx context.Context, parts []Part, skip []string, lim Limits) (*Manife
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for i, p := range parts {
-		g.Go(func() (err error) {
-			all[i], err = load(gctx, p, b)
-			return err
+		g.Go(func() error {
+			return guard.Run(func() (err error) { all[i], err = load(gctx, p, b); return err })
 		})
 	}
 	if err := g.Wait(); err != nil {

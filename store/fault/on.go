@@ -24,6 +24,7 @@ const Enabled = true
 //
 //	NAME:kill        the process kills itself
 //	NAME:error       the mark returns an error
+//	NAME:panic       the mark panics
 //	NAME:pause=FILE  makes FILE and waits until it is gone
 const Env = "SLIPWAY_FAULT"
 
@@ -46,6 +47,8 @@ func Hit(name string) error {
 		return fmt.Errorf("fault %s: %w", name, err) // not reached
 	case "error":
 		return fmt.Errorf("fault %s: %w", name, syscall.EIO)
+	case "panic":
+		panic("fault " + name)
 	case "pause":
 		return pause(file)
 	}
