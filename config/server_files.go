@@ -45,11 +45,11 @@ func (l *loader) read(t *table, key, name string, check fileCheck) (path string,
 	}
 	data, mode, err := readFile(path)
 	if err != nil {
-		hint := ""
+		text, hint := err.Error(), ""
 		if errors.Is(err, fs.ErrNotExist) {
-			hint = "paths are relative to " + l.c.Dir
+			text, hint = "there is no "+path, "paths are relative to "+l.c.Dir
 		}
-		t.bad(key, printable(err.Error()), hint)
+		t.bad(key, printable(text), hint)
 		return "", nil, false
 	}
 	if text, hint := check(path, data, mode); text != "" {

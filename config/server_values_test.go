@@ -64,7 +64,7 @@ func TestServerValues(t *testing.T) {
 		{source + "instead_of = [\"\"]", "sources[0].instead_of[0]", "empty"},
 		{source + "instead_of = [\"https://u:canary@h/\"]", "sources[0].instead_of[0]", "secret"},
 		{source + "known_hosts = \"broken_hosts\"", "sources[0].known_hosts", "broken_hosts"},
-		{source + "known_hosts = \"nowhere\"", "sources[0].known_hosts", "no such file"},
+		{source + "known_hosts = \"nowhere\"", "sources[0].known_hosts", "there is no "},
 		{source + "known_hosts = \"keys\"", "sources[0].known_hosts", "not a regular file"},
 		{source + "known_hosts = \"../x\"", "sources[0].known_hosts", "leads out"},
 		{source + "known_hosts = \"\"", "sources[0].known_hosts", "empty"},

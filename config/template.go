@@ -40,6 +40,7 @@ func template(built []string) string {
 # blob_bytes = "1GiB"      # one file
 # path_bytes = 4095        # one path in a tree; 4095 is what Linux takes
 # links = "any"            # "inside" refuses symbolic links that lead out of the tree
+# spare_bytes = "2GiB"     # the largest tree that is kept laid out once more for the next deploy; 0 keeps none
 
 # Submodules.
 # submodule_depth = 16     # levels below each other

@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -26,7 +27,7 @@ func (d *deploy) endState(ctx context.Context) store.State {
 // abandon takes back what prepare did, whatever ctx says; the release ends as
 // failed, or as cancelled where somebody ended it.
 func (d *deploy) abandon(ctx context.Context, why error) {
-	outcome := "it failed"
+	outcome := fmt.Sprintf("release %d failed", d.rel.Number)
 	d.hush()
 	defer func() {
 		d.ticket.leave(outcome)
@@ -40,7 +41,7 @@ func (d *deploy) abandon(ctx context.Context, why error) {
 	}
 	state := d.endState(ctx)
 	if state == store.Cancelled {
-		outcome = "it was cancelled"
+		outcome = fmt.Sprintf("release %d was cancelled", d.rel.Number)
 	}
 	d.s.metrics.ended(d.reason, state, d.steps)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)

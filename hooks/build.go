@@ -32,6 +32,9 @@ func (d *deploy) build(ctx context.Context) error {
 	took := d.step("build", "building")
 	err := d.target.Stage(ctx, d.stage, out)
 	out.Close()
+	if d.reuse != nil {
+		what = "" // it ran for another release
+	}
 	err = d.ended(what, err, took())
 	if err == nil && d.reuse == nil && d.app.Deploy.Release != "" {
 		err = d.command(ctx, "release", d.app.Deploy.Release, d.target.RunOnce)
@@ -85,7 +88,7 @@ func (d *deploy) stageOf() builder.Stage {
 func (d *deploy) buildText() string {
 	switch {
 	case d.reuse != nil:
-		return fmt.Sprintf("that of release %d, with %d vars", d.rel.Build, len(d.vars))
+		return fmt.Sprintf("that of release %d, with %s", d.rel.Build, count(len(d.vars), "var"))
 	case d.app.Build.Postinstall != "":
 		return quoteCommand(d.app.Build.Postinstall) + " on " + d.target.Describe()
 	case d.postinstall:
@@ -107,7 +110,7 @@ func quoteCommand(s string) string {
 func (d *deploy) ended(what string, err error, t time.Duration) error {
 	var exit *builder.ExitError
 	switch {
-	case err == nil && what != "" && d.reuse == nil:
+	case err == nil && what != "":
 		d.progress.Detail("exit 0", t)
 	case errors.As(err, &exit) && exit.Signal == "":
 		d.progress.Detail(fmt.Sprintf("exit %d", exit.Status), t)

@@ -184,10 +184,7 @@ func sortUpdates(all []update, branches []string, env config.Env) (pushed, error
 			"one push deploys one branch, and this one changes %s", listed(others))
 	case len(others) == 1:
 		return p, wrongRef(others[0], want, env)
-	case p.branch.ref == "":
-		return p, config.Errorf(config.Usage, "git push --follow-tags deploy "+want,
-			"a tag alone deploys nothing; %s deploys %s", env, want)
-	case p.branch.new == store.ZeroOID:
+	case p.branch.ref != "" && p.branch.new == store.ZeroOID:
 		return p, config.Errorf(config.Usage, "to take the app away: slipway app destroy",
 			"the deployed branch %s cannot be deleted", strings.TrimPrefix(p.branch.ref, heads))
 	}
@@ -200,6 +197,10 @@ func sortUpdates(all []update, branches []string, env config.Env) (pushed, error
 		case !validRef(t.ref):
 			return p, config.Errorf(config.Usage, leaveTag, "%s is no name for a tag", quote(t.ref))
 		}
+	}
+	if p.branch.ref == "" {
+		return p, config.Errorf(config.Usage, "git push --follow-tags deploy "+want,
+			"a tag alone deploys nothing; %s deploys %s", env, want)
 	}
 	return p, nil
 }

@@ -236,6 +236,8 @@ func TestSortUpdates(t *testing.T) {
 		{"deleted branch", []update{remove("refs/heads/main")}, only, "the deployed branch main cannot be deleted", "app destroy"},
 		{"deleted other branch", []update{remove("refs/heads/x")}, only, "dev deploys main, not x", "git push deploy"},
 		{"deleted tag", []update{move("refs/heads/main"), remove("refs/tags/v1")}, only, "cannot be deleted", "leave the tag out"},
+		{"deleted tag alone", []update{remove("refs/tags/v1")}, only, `"refs/tags/v1" cannot be deleted`, "leave the tag out"},
+		{"moved tag alone", []update{move("refs/tags/v1")}, only, `"refs/tags/v1" cannot be moved`, "leave the tag out"},
 		{"moved tag", []update{move("refs/heads/main"), move("refs/tags/v1")}, only, "cannot be moved", "leave the tag out"},
 		{"notes", []update{make("refs/notes/commits")}, only, `not "refs/notes/commits"`, "git push deploy main"},
 		{"replacements", []update{move("refs/heads/main"), make("refs/replace/" + one)}, only, "also changes refs/replace/", "git push deploy main"},

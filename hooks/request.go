@@ -44,8 +44,7 @@ func (s *Server) Deploy(ctx context.Context, r Request, out io.Writer) (store.Re
 			return store.Release{}, err
 		}
 		if r.From.App() != r.AppEnv.App() || r.From == r.AppEnv {
-			return store.Release{}, config.Errorf(config.Usage, "promote shop/staging prod",
-				"%s cannot be promoted to %s", r.From, r.AppEnv)
+			return store.Release{}, s.wrongPromotion(r.From, r.AppEnv)
 		}
 		choose = func(ctx context.Context, d *deploy) error { return d.choosePromoted(ctx, r.From) }
 	default:
@@ -69,6 +68,24 @@ func (s *Server) deploy(ctx context.Context, r Request, choose func(context.Cont
 		return store.Release{}, err
 	}
 	return d.rel, d.commitLive(ctx)
+}
+
+// wrongPromotion says what is wrong with a promotion, and what would do.
+func (s *Server) wrongPromotion(from, to config.AppEnv) error {
+	if from != to {
+		return config.Errorf(config.Usage, "promote "+from.String()+" "+to.Env().String(), "%s cannot be promoted to %s, another app", from, to)
+	}
+	hint := "an admin declares another environment in server.toml"
+	var others []string
+	for env := range s.o.Config().Environments {
+		if env != to.Env() {
+			others = append(others, env.String())
+		}
+	}
+	if slices.Sort(others); len(others) > 0 {
+		hint = "name another environment: " + strings.Join(others, ", ")
+	}
+	return config.Errorf(config.Usage, hint, "%s cannot be promoted to itself", from)
 }
 
 // liveOrError returns ae's live release.
@@ -137,11 +154,11 @@ func (s *Server) rollbackTo(ctx context.Context, ae config.AppEnv, live *store.R
 		case n != 0 && r.Number != n, n == 0 && r.Number >= live.Number:
 			continue
 		case n != 0 && r.Number == live.Number:
-			return nil, config.Errorf(config.Usage, "releases "+ae.String(), "release %d is live already", n)
+			return nil, config.Errorf(config.Usage, "releases "+ae.String()+" lists them", "release %d is live already", n)
 		case n == 0 && !good:
 			continue
 		case !good:
-			return nil, config.Errorf(config.Usage, "releases "+ae.String(), "release %d was never live: it is %s", r.Number, r.State)
+			return nil, config.Errorf(config.Usage, "releases "+ae.String()+" lists them", "release %d was never live: it is %s", r.Number, r.State)
 		case r.Pruned:
 			return nil, config.Errorf(config.NotFound, fmt.Sprintf("redeploy %s --commit %s builds it again", ae, r.Commit.Short()),
 				"the build of release %d (%s) is no longer kept", r.Number, r.Commit.Short())
@@ -149,9 +166,9 @@ func (s *Server) rollbackTo(ctx context.Context, ae config.AppEnv, live *store.R
 		return &all[i], nil
 	}
 	if n != 0 {
-		return nil, config.Errorf(config.NotFound, "releases "+ae.String(), "%s has no release %d", ae, n)
+		return nil, config.Errorf(config.NotFound, "releases "+ae.String()+" lists them", "%s has no release %d", ae, n)
 	}
-	return nil, config.Errorf(config.NotFound, "releases "+ae.String(), "no good release is there to go back to before release %d", live.Number)
+	return nil, config.Errorf(config.NotFound, "releases "+ae.String()+" lists them", "no good release is there to go back to before release %d", live.Number)
 }
 
 // choosePromoted deploys another environment's live plan.
@@ -277,6 +294,11 @@ func (s *Server) commit(ctx context.Context, ae config.AppEnv, name string) (sto
 		"%s has no commit %s", ae, quote(name))
 }
 
+// cancelledError is a deploy that somebody has stopped.
+type cancelledError struct{ by string }
+
+func (e *cancelledError) Error() string { return "cancelled by " + e.by }
+
 // Cancel stops the running deploy of ae; NotFound if there is none.
 func (s *Server) Cancel(ctx context.Context, by store.Caller, ae config.AppEnv) error {
 	if err := s.May(by, ae); err != nil {
@@ -291,7 +313,7 @@ func (s *Server) Cancel(ctx context.Context, by store.Caller, ae config.AppEnv) 
 	if info, quiet := t.snapshot(); quiet || info.Step == "switch" {
 		return late
 	}
-	t.cancel(fmt.Errorf("cancelled by %s", by.Name))
+	t.cancel(&cancelledError{by.Name})
 	select {
 	case <-t.ended:
 	case <-ctx.Done():

@@ -112,6 +112,10 @@ func short(d time.Duration) string {
 func (d *deploy) explain(err error) error {
 	var exit *builder.ExitError
 	var late *builder.TimeoutError
+	var cancelled *cancelledError
+	if errors.As(err, &cancelled) {
+		return fmt.Errorf("%w; %s", err, d.stillLive())
+	}
 	if errors.As(err, &exit) || errors.As(err, &late) {
 		return &config.Error{Err: fmt.Errorf("%w; %s", err, d.stillLive()), Hint: d.logHint()}
 	}

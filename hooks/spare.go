@@ -184,39 +184,43 @@ func (s *Server) refill(ctx context.Context, ae config.AppEnv) {
 		if !p.begin(ctx, m) {
 			return
 		}
-		if err := s.makeSpare(ctx, ae); err != nil && ctx.Err() == nil {
+		began := s.o.Now()
+		switch made, err := s.makeSpare(ctx, ae); {
+		case err != nil && ctx.Err() == nil:
 			s.o.Log.Warn().Err(err).Str("app", ae.String()).Msg("cannot make a spare tree")
+		case made:
+			s.o.Log.Info().Str("app", ae.String()).Dur("took", s.o.Now().Sub(began)).Msg("a spare tree is ready")
 		}
 	})
 }
 
 // makeSpare lays the tree of the live release out a second time, from the
 // objects that are here: nothing that a build could reach is used.
-func (s *Server) makeSpare(ctx context.Context, ae config.AppEnv) error {
+func (s *Server) makeSpare(ctx context.Context, ae config.AppEnv) (made bool, err error) {
 	cfg := s.o.Config()
 	target, err := s.o.Target(ctx, ae.Env())
 	if err != nil {
-		return err
+		return false, err
 	}
 	keeper, ok := target.(builder.Keeper)
 	live, err := s.o.Store.LiveRelease(ctx, ae)
 	if err != nil || !ok || live == nil {
-		return err
+		return false, err
 	}
-	if live.Tree.Bytes > cfg.Limits.SpareBytes || cfg.Limits.SpareBytes == 0 {
-		return nil
+	if cfg.Limits.SpareBytes == 0 || live.Tree.Bytes > cfg.Limits.SpareBytes {
+		return false, keeper.DropSpare(ctx, ae)
 	}
 	dir, err := keeper.MakeSpare(ctx, ae)
 	if err != nil || dir == "" {
-		return err
+		return false, err
 	}
-	kept, err := s.fillSpare(ctx, cfg, keeper, live, dir)
-	if err != nil || !kept {
+	made, err = s.fillSpare(ctx, cfg, keeper, live, dir)
+	if err != nil || !made {
 		tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 		defer cancel()
 		err = errors.Join(err, keeper.DropSpare(tidy, ae))
 	}
-	return err
+	return made, err
 }
 
 func (s *Server) fillSpare(ctx context.Context, cfg *config.Server, keeper builder.Keeper, live *store.Release, dir string) (kept bool, err error) {

@@ -57,6 +57,10 @@ func explainStart(name string, argv []string, err error) error {
 	}
 	switch start.report.Errno {
 	case syscall.ENOENT:
+		if !strings.Contains(argv[0], "/") {
+			return config.Errorf(config.Failed, "a file of the release is ./"+argv[0]+"; other programs come with the packages of this machine",
+				"%s cannot start: there is no program %s in PATH", name, argv[0])
+		}
 		return config.Errorf(config.Failed, "look at the first line of "+argv[0]+", and at the system packages of this machine",
 			"%s cannot start: %s, or the interpreter that its first line names, is not there", name, argv[0])
 	case syscall.ENOEXEC:

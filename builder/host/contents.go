@@ -14,7 +14,6 @@ import (
 
 	"slipway/builder"
 	"slipway/builder/content"
-	"slipway/store/fault"
 )
 
 // layWorkers is how many files are laid out side by side.
@@ -156,9 +155,6 @@ func (h *Host) Abandon(ctx context.Context, r builder.Ref, claim string) error {
 		return nil
 	}
 	if err != nil || strings.TrimSpace(string(text)) != claim {
-		return err
-	}
-	if err := fault.Hit("host.abandon"); err != nil {
 		return err
 	}
 	return h.Discard(ctx, r)

@@ -89,7 +89,9 @@ func (h *Host) MakeSpare(_ context.Context, ae config.AppEnv) (string, error) {
 	if err := removeAll(s.dir); err != nil {
 		return "", err
 	}
-	// The modes do not depend on a umask: nobody else may enter.
+	if err := makeDir(h.o.Root, 0o755); err != nil {
+		return "", err
+	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return "", fmt.Errorf("make room for a spare tree: %w", err)
 	}

@@ -14,10 +14,10 @@ import (
 
 func cacheCommands() command {
 	return command{name: "cache", short: "The fetched submodules", sub: []command{
-		{name: "list", short: "List them, most recently used first", who: admin, run: cacheList},
-		{name: "verify", short: "Check every object; what is damaged is removed, to be fetched again", who: admin, changes: true, run: cacheVerify},
+		{name: "list", short: "List the fetched submodules, most recently used first", who: admin, run: cacheList},
+		{name: "verify", short: "Check every fetched object; what is damaged is removed, to be fetched again", who: admin, changes: true, run: cacheVerify},
 		{
-			name: "prune", args: "[--to SIZE]", short: "Remove the least recently used", who: admin, changes: true,
+			name: "prune", args: "[--to SIZE]", short: "Remove the fetched submodules that were least recently used", who: admin, changes: true,
 			flags: func(f *pflag.FlagSet) {
 				f.String("to", "", "size to get down to, such as 1GiB or 0; default [limits] cache_bytes")
 			},

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -43,9 +44,13 @@ const (
 // checkConfig reads the file again: what is in force may be older.
 func (a *app) checkConfig() builder.Check {
 	path := filepath.Join(a.dir, config.ServerFile)
-	_, err := config.LoadServer(a.dir)
-	if err == nil && missing(path) {
+	written, err := config.LoadServer(a.dir)
+	switch {
+	case err != nil:
+	case missing(path):
 		return builder.Check{Level: levelWarn, What: "config", Text: path + " is missing: the defaults are in force", Hint: "slipway init --home " + shellWord(a.dir)}
+	case !reflect.DeepEqual(written, a.config()):
+		return builder.Check{Level: levelWarn, What: "config", Text: path + " has changed since the server read it", Hint: "systemctl reload slipway, or kill -HUP its process"}
 	}
 	return checked("config", path, err, checkFileHint)
 }

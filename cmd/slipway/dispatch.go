@@ -156,13 +156,27 @@ func (c *call) admit() error {
 		if n < c.row.min {
 			what = "too few arguments"
 		}
-		return config.Errorf(config.Usage, c.usage(), "%s: %s", c.path, what)
+		hint := c.usage()
+		if n > c.row.max && strings.Contains(c.row.args, "TEXT") {
+			hint += "; a text with spaces is quoted: " + c.quoting("", "two words")
+		}
+		return config.Errorf(config.Usage, hint, "%s: %s", c.path, what)
 	}
 	if err := c.entitled(); err != nil {
 		return err
 	}
 	c.admitted = true
 	return nil
+}
+
+// quoting shows how words are typed of which the last has spaces in it: ssh
+// takes one level of quotes away.
+func (c *call) quoting(before, last string) string {
+	line := before + "'" + last + "'"
+	if c.local() {
+		return line
+	}
+	return `"` + line + `"`
 }
 
 // standing checks what a caller must be.

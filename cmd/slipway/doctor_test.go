@@ -114,6 +114,9 @@ func TestDoctorFinds(t *testing.T) {
 			check(o.t, os.WriteFile(path(o, config.ServerFile), []byte("[sssh]\n"), 0o600))
 		}, "fail config ", "did you mean"},
 		{"no server.toml", false, func(o *office) { check(o.t, os.Remove(path(o, config.ServerFile))) }, "warn config ", "slipway init"},
+		{"a server.toml that was not read again", false, func(o *office) {
+			check(o.t, os.WriteFile(path(o, config.ServerFile), []byte("[limits]\nsubmodules = 3\n"), 0o600))
+		}, "warn config ", "kill -HUP"},
 		{"open keys", false, func(o *office) { check(o.t, os.Chmod(path(o, keysDir), 0o755)) }, "fail mode ", "chmod go= "},
 		{"an open database", false, func(o *office) { check(o.t, os.Chmod(path(o, store.File), 0o640)) }, "fail mode ", "chmod go= "},
 		{"no keys", false, func(o *office) { check(o.t, os.Rename(path(o, keysDir), path(o, "k"))) }, "fail mode stat ", "chmod go= "},

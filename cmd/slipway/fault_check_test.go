@@ -176,6 +176,8 @@ func (f *faulty) checkLeft() {
 		}
 		name := e.Name()
 		switch {
+		case name == ".spare" && f.server != nil: // one may just be made
+			return fs.SkipDir
 		case e.Type().IsRegular() && strings.HasPrefix(path, filepath.Join(f.dir, "tmp")+"/"):
 			f.Errorf("%s is left", path)
 		case name == "slipway.lock", name == ".lock" && strings.HasPrefix(path, filepath.Join(f.dir, "apps")+"/"):

@@ -107,6 +107,7 @@ func TestLists(t *testing.T) {
 			created   2026-11-25 05:05 UTC by maria (push)
 			took      4.5s (plan 0.3s, tree 0.1s, build 3.9s, switch 0.1s)
 			tree      1,205 files, 18 MiB, abababababababababababababababababababababababababababababababab
+			settings  slipway.toml
 
 			SUBMODULE    COMMIT   URL
 			vendor/auth  c3f8d10  git.corp.local/team/auth.git
@@ -126,6 +127,7 @@ func TestLists(t *testing.T) {
 			created   2026-11-25 06:05 UTC by maria (push)
 			took      4.5s (plan 0.3s, tree 0.1s, build 3.9s, switch 0.1s)
 			tree      1,206 files, 18 MiB, abababababababababababababababababababababababababababababababab
+			settings  slipway.toml
 			error     postinstall exited 1; release 2 (8be0d52) is still live
 
 			changed since release 2
@@ -182,7 +184,8 @@ func TestShow(t *testing.T) {
 		"gro\u202etxe":          `"gro\u202etxe"`,
 		"\xff":                  `"\xff"`,
 		`C:\dir`:                `"C:\\dir"`,
-		`say "hi"`:              `"say \"hi\""`,
+		`say "hi"`:              `say "hi"`,
+		`"forged"`:              `"\"forged\""`,
 		"\u009b2J":              `"\u009b2J"`,
 		"zero\u200bwidth":       `"zero\u200bwidth"`,
 		"-----BEGIN KEY-----\n": `"-----BEGIN KEY-----\n"`,

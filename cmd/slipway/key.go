@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"regexp"
 	"slices"
 	"strconv"
@@ -226,11 +227,20 @@ func keyRemove(ctx context.Context, c *call) error {
 		return err
 	}
 	c.detail = k.Name + " " + known(k)
-	err = c.say("key %s is removed (%s)", k.Name, known(k))
+	err = errors.Join(c.say("key %s is removed (%s)", k.Name, known(k)), c.sayNoAdmin(ctx, k))
 	if c.app.dropKey != nil {
 		c.app.dropKey(k.Name) // last: it may be the caller's own
 	}
 	return err
+}
+
+// sayNoAdmin warns who has removed the last admin's key.
+func (c *call) sayNoAdmin(ctx context.Context, removed store.Key) error {
+	left, err := c.app.store.Keys(ctx)
+	if err != nil || !removed.Admin || slices.ContainsFunc(left, func(k store.Key) bool { return k.Admin }) {
+		return err
+	}
+	return c.say("note: no admin is left; on the server: slipway key add NAME --admin < key.pub")
 }
 
 func keyAttempts(ctx context.Context, c *call) error {

@@ -140,7 +140,7 @@ func TestKeyRemove(t *testing.T) {
 	o := newOffice(t)
 	maria := o.key("maria", "--admin")
 	r := o.do(maria, "", "key", "remove", "maria")
-	same(t, "removed", r, result{0, "", "key maria is removed (" + maria.Fingerprint + ")\n"})
+	same(t, "removed", r, result{0, "", "key maria is removed (" + maria.Fingerprint + ")\nnote: no admin is left; on the server: slipway key add NAME --admin < key.pub\n"})
 	same(t, "sessions ended", o.dropped, []string{"maria"})
 	same(t, "again", o.do(onServer, "", "key", "remove", "maria").Status, 4)
 	same(t, "sessions ended", o.dropped, []string{"maria"})

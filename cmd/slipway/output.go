@@ -61,7 +61,9 @@ func show(s string) string {
 	if s == "" {
 		return "-"
 	}
-	if q := strconv.Quote(s); q != `"`+s+`"` || strings.TrimSpace(s) != s {
+	// Quotes within it stay as they are: they forge nothing.
+	q := strconv.Quote(s)
+	if strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`) != s || strings.TrimSpace(s) != s || s[0] == '"' {
 		return q
 	}
 	return s

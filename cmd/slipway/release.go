@@ -130,7 +130,11 @@ func releases(ctx context.Context, c *call) error {
 	if err != nil || lock == nil {
 		return err
 	}
-	return c.say("note: %s is locked by %s since %s: %s", c.ae, show(lock.By), minute(lock.Since), show(lock.Reason))
+	text := fmt.Sprintf("note: %s is locked by %s since %s", c.ae, show(lock.By), minute(lock.Since))
+	if lock.Reason != "" {
+		text += ": " + show(lock.Reason)
+	}
+	return c.say("%s", text)
 }
 
 // sayUnsettled says which release is not yet what ref, database and target

@@ -68,6 +68,8 @@ func TestRights(t *testing.T) {
 		{"vars set shop/prod bad-name=1", onProd},
 		{"vars unset shop/dev NOSUCH", onDev},
 		{"service list shop/dev", onDev},
+		{"host list shop/dev", onDev},
+		{"host sync shop/prod", onProd},
 		{"service rotate shop/prod db", onProd},
 		{"releases shop/dev", onDev},
 		{"releases shop/prod", onProd},

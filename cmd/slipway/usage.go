@@ -36,6 +36,14 @@ func unknownCommand(path, word string, rows []command) error {
 func wrongFlag(cmd *cobra.Command, path string, err error) error {
 	hint := strings.TrimSpace("help " + path)
 	unknown := (*pflag.NotExistError)(nil)
+	wrong := (*pflag.InvalidValueError)(nil)
+	if errors.As(err, &wrong) {
+		wants := map[string]string{"int": "a number", "bool": "true or false"}[wrong.GetFlag().Value.Type()]
+		if wants == "" {
+			wants = "another value"
+		}
+		return config.Errorf(config.Usage, hint, "--%s takes %s, not %s", wrong.GetFlag().Name, wants, quoted(wrong.GetValue()))
+	}
 	if !errors.As(err, &unknown) {
 		return config.Errorf(config.Usage, hint, "%w", err)
 	}

@@ -157,6 +157,10 @@ func varsSet(ctx context.Context, c *call) error {
 	var names []string
 	for _, word := range c.args[1:] {
 		name, value, has := strings.Cut(word, "=")
+		if !has && len(c.args) > 2 {
+			return config.Errorf(config.Usage, "a value with spaces is quoted: "+c.quoting("vars set "+c.ae.String()+" ", "KEY=two words"),
+				"%s has no value, and standard input is for one KEY alone", quoted(word))
+		}
 		if err := config.ParseVarName(name); err != nil {
 			return err
 		}
@@ -164,10 +168,6 @@ func varsSet(ctx context.Context, c *call) error {
 			return config.Errorf(config.Usage, "give each KEY once", "%s is there twice", name)
 		}
 		if !has {
-			if len(c.args) > 2 {
-				return config.Errorf(config.Usage, "vars set "+c.ae.String()+" "+name+" < value",
-					"%s has no value, and standard input is for one KEY alone", name)
-			}
 			text, err := c.readAll(ctx, maxValue)
 			if err != nil {
 				return err

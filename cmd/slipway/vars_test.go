@@ -66,6 +66,7 @@ func TestVarsSet(t *testing.T) {
 		{"NUL", "a\x00b-hunter2", []string{"A"}, "NUL"},
 		{"too much", strings.Repeat("x", 1<<20), []string{"A"}, "more than"},
 		{"two from standard input", "x", []string{"A", "B"}, "standard input is for one KEY alone"},
+		{"a value cut by a shell", "", []string{"A=good", "morning"}, "vars set shop/dev 'KEY=two words'\""},
 		{"one twice", "", []string{"A=2", "A=3"}, "A is there twice"},
 		{"no key", "", []string{"=x"}, ""},
 	} {

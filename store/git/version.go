@@ -19,12 +19,6 @@ const (
 
 var version = regexp.MustCompile(`^git version (\d+)\.(\d+)`)
 
-// CheckVersion says which of git's features that we rely on is missing.
-func CheckVersion(ctx context.Context) error {
-	_, err := Version(ctx)
-	return err
-}
-
 // Version returns git's version, if that has all that we rely on.
 func Version(ctx context.Context) (string, error) {
 	out, err := Cmd{Args: []Opt{"version"}}.Output(ctx)
