@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // many is 20,000 files of a few KB in 2,000 directories.
@@ -55,17 +57,21 @@ func BenchmarkLay(b *testing.B) {
 	}
 }
 
-// each times do alone, with an empty directory each time.
+// each times do alone, with an empty directory each time: on the clock, and by
+// what the processors had to do, which says more on a machine that is not idle.
 func each(b *testing.B, do func(dir string) error) {
 	above := b.TempDir()
+	cpu := int64(0)
 	for i := range b.N {
 		dir := filepath.Join(above, fmt.Sprint(i))
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			b.Fatal(err)
 		}
+		before := cpuTime(b)
 		b.StartTimer()
 		err := do(dir)
 		b.StopTimer()
+		cpu += cpuTime(b) - before
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -75,6 +81,19 @@ func each(b *testing.B, do func(dir string) error) {
 	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/op")
+	b.ReportMetric(float64(cpu)/1e6/float64(b.N), "cpu-ms/op")
+}
+
+// cpuTime is that of this process and the children that have ended.
+func cpuTime(b *testing.B) (n int64) {
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if err := unix.Getrusage(who, &u); err != nil {
+			b.Fatal(err)
+		}
+		n += u.Utime.Nano() + u.Stime.Nano()
+	}
+	return n
 }
 
 func BenchmarkUpdate(b *testing.B) {

@@ -233,7 +233,7 @@ func TestTornPart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := 0; i < len(pack); i += 5 {
+	for i := 0; i < len(pack); i += 7 {
 		bad := bytes.Clone(pack)
 		bad[i] ^= 0x11
 		zero := bytes.Clone(pack)

@@ -100,11 +100,9 @@ func (s *sparse) Read(b []byte) (int, error) {
 	}
 	b = b[:min(int64(len(b)), s.left)]
 	clear(b)
-	for i := range b {
-		if at := s.at + int64(i); at%4096 == 0 {
-			b[i] = byte(at>>12) | 1
-		}
-		if s.look != nil && (s.at+int64(i))%s.each == 0 {
+	for at := (s.at + 4095) &^ 4095; at < s.at+int64(len(b)); at += 4096 {
+		b[at-s.at] = byte(at>>12) | 1
+		if s.look != nil && at%s.each == 0 {
 			s.look()
 		}
 	}

@@ -37,31 +37,39 @@ type work struct {
 	files  []*File  // and links
 }
 
-// need estimates from above what the work takes.
-func (w *work) need(blockSize int64) room {
-	n := room{inodes: int64(len(w.files) + len(w.dirs)), bytes: int64(len(w.dirs)) * blockSize}
-	for _, f := range w.files {
-		if f.Mode != Link && f.Size > 0 {
-			n.bytes += (f.Size + blockSize - 1) / blockSize * blockSize
+// need gives an estimate from above of what the work takes.
+func (w *work) need(from *sources) func(blockSize int64) room {
+	return func(blockSize int64) room {
+		n := room{inodes: int64(len(w.files) + len(w.dirs)), bytes: int64(len(w.dirs)) * blockSize}
+		for _, f := range w.files {
+			if f.Mode == Regular || f.Mode == Executable {
+				n.bytes += (from.places[f.key()].size + blockSize - 1) / blockSize * blockSize
+			}
 		}
+		return n
 	}
-	return n
 }
 
 // batch is how many files of one directory a worker takes at once.
 const batch = 128
 
 func (s *Store) do(ctx context.Context, w *work, top directory, workers int) (err error) {
-	if err := checkRoom(top.path, w.need); err != nil {
-		return err
-	}
 	from, err := s.take(w.files)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.release()) }()
+	need := w.need(from)
+	if err := checkRoom(top.path, need); err != nil {
+		return err
+	}
+	return explain(top.path, need, w.all(ctx, top, from, workers))
+}
+
+// all does the work.
+func (w *work) all(ctx context.Context, top directory, from *sources, workers int) error {
 	if err := w.clear(ctx, top); err != nil {
-		return explain(top.path, w.need, err)
+		return err
 	}
 	for i := 0; i < len(w.dirs); {
 		if ctx.Err() != nil {
@@ -69,16 +77,16 @@ func (s *Store) do(ctx context.Context, w *work, top directory, workers int) (er
 		}
 		n, err := makeDirs(top, w.dirs[i:])
 		if err != nil {
-			return explain(top.path, w.need, err)
+			return err
 		}
 		i += n
 	}
 	files, links := w.batches()
 	if err := run(ctx, top, files, from, workers); err != nil {
-		return explain(top.path, w.need, err)
+		return err
 	}
 	// Nothing is written below a path any more when links appear on it.
-	return explain(top.path, w.need, run(ctx, top, links, from, workers))
+	return run(ctx, top, links, from, workers)
 }
 
 // makeDirs makes the first of dirs, and those behind it in the same directory.

@@ -107,7 +107,7 @@ func large(t testing.TB, n int) []File {
 }
 
 func TestDiff(t *testing.T) {
-	files := large(t, 30_000)
+	files := large(t, 6000)
 	old, err := NewList(slices.Clone(files))
 	if err != nil {
 		t.Fatal(err)
@@ -118,14 +118,14 @@ func TestDiff(t *testing.T) {
 		most   int
 	}{
 		{"nothing", func(f []File) []File { return f }, 60},
-		{"a line", func(f []File) []File { f[15_000].ID[3]++; return f }, 100},
-		{"a mode", func(f []File) []File { f[15_000].Mode = Executable; return f }, 100},
+		{"a line", func(f []File) []File { f[3000].ID[3]++; return f }, 100},
+		{"a mode", func(f []File) []File { f[3000].Mode = Executable; return f }, 100},
 		{"a file more", func(f []File) []File { return append(f, file("services/part01/new.py")) }, 120},
 		{"a file less", func(f []File) []File { return f[:len(f)-1] }, 60},
 		{"a first file", func(f []File) []File { return append(f, file("a")) }, 100},
 		{"all gone", func([]File) []File { return nil }, 150},
 		{"a hundred lines", func(f []File) []File {
-			for i := 0; i < len(f); i += 300 {
+			for i := 0; i < len(f); i += 60 {
 				f[i].ID[0]++
 			}
 			return f
