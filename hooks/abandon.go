@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"slipway/builder"
+	"slipway/config"
 	"slipway/store"
 	"slipway/store/fault"
 )
@@ -35,6 +36,7 @@ func (d *deploy) abandon(ctx context.Context, why error) {
 			d.s.refill(ctx, d.ae)
 		}
 	}()
+	defer d.letGo(ctx)
 	if !d.begun {
 		outcome = ""
 		return
@@ -76,6 +78,37 @@ func (d *deploy) takeBack(ctx context.Context, state store.State, why error) err
 		return err
 	}
 	return d.reach(ctx, "abandon.journal", store.Ended)
+}
+
+// letGo gives up what only a running deploy needs, and prunes what else
+// would grow with every one.
+func (d *deploy) letGo(ctx context.Context) {
+	if d.made != nil {
+		d.made()
+	}
+	if !d.begun {
+		return
+	}
+	if err := d.s.Guarded(func() error { return d.s.pruneRecords(ctx, d.ae) }); err != nil {
+		d.s.o.Log.Warn().Err(err).Str("app", d.ae.String()).Msg("cannot prune logs and lists")
+	}
+}
+
+// pruneRecords removes the logs and the lists of files that no release needs.
+func (s *Server) pruneRecords(ctx context.Context, ae config.AppEnv) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
+	defer cancel()
+	all, err := s.o.Store.Releases(ctx, ae)
+	if err != nil {
+		return err
+	}
+	var keep []int
+	for _, r := range all {
+		if r.State == store.Building || !r.Pruned && (r.State == store.Live || r.State == store.Retired) {
+			keep = append(keep, r.Number)
+		}
+	}
+	return errors.Join(s.o.Store.PruneLogs(ae, keep), s.sweepManifests(ctx))
 }
 
 func (d *deploy) closeLog() error {

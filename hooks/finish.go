@@ -41,6 +41,7 @@ func (d *deploy) finish(ctx context.Context, unrecorded error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 		defer cancel()
 		if unrecorded != nil {
+			defer d.letGo(ctx)
 			if err := d.s.Guarded(func() error { return d.s.settleOpen(ctx, d.ae) }); err != nil {
 				log.Error().Err(err).Msg("still cannot record what went live; it is tried again")
 				d.s.settleLater(ctx, d.ae)
@@ -50,6 +51,7 @@ func (d *deploy) finish(ctx context.Context, unrecorded error) {
 		if err := d.s.Guarded(func() error { return d.s.prune(ctx, d.target, d.env, d.ae) }); err != nil {
 			log.Warn().Err(err).Msg("cannot prune old releases")
 		}
+		d.letGo(ctx)
 		if err := d.s.Guarded(func() error { return d.reach(ctx, "prune.end", store.Done) }); err != nil {
 			log.Error().Err(err).Msg("cannot write the journal; it is tried again")
 			d.s.settleLater(ctx, d.ae)

@@ -98,6 +98,7 @@ func (d *deploy) makeTree(ctx context.Context) error {
 	if err := fault.Hit("tree.keep"); err != nil {
 		return err
 	}
+	d.made = d.s.holdTree(d.manifest.ID)
 	return d.s.keepManifest(d.manifest)
 }
 

@@ -1,11 +1,14 @@
 package hooks
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
+	"sync"
 
 	"github.com/google/renameio/v2"
 
@@ -38,6 +41,55 @@ func writeManifest(path string, m *tree.Manifest) error {
 		return err
 	}
 	return renameio.WriteFile(path, b, 0o600)
+}
+
+// sweepManifests removes the lists of trees that no release is made of any
+// more. A tree that comes back meanwhile loses no more than a comparison.
+func (s *Server) sweepManifests(ctx context.Context) error {
+	paths, err := filepath.Glob(filepath.Join(s.dir, "manifests", "*", "*")) // as it was before the question
+	if err != nil || len(paths) == 0 {
+		return err
+	}
+	kept, err := s.o.Store.KeptTrees(ctx)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if !kept[strings.TrimSuffix(filepath.Base(path), ".zst")] && !s.beingMade(filepath.Base(path)) {
+			if gone := os.Remove(path); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+				err = errors.Join(err, gone)
+			}
+			_ = os.Remove(filepath.Dir(path)) // if it was the last there
+		}
+	}
+	return err
+}
+
+// beingMade says whether a running deploy has written the list, whose release
+// may not name its tree yet. The file's name may be a temporary one.
+func (s *Server) beingMade(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.making {
+		if strings.Contains(name, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// holdTree notes that a deploy is about to write a tree's list.
+func (s *Server) holdTree(id string) (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.making[id]++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.making[id]--; s.making[id] == 0 {
+			delete(s.making, id)
+		}
+	})
 }
 
 // manifest returns a tree's list, nil if it is not kept.

@@ -60,6 +60,7 @@ type deploy struct {
 	spent       bool // the spare tree has become the release's
 	started     time.Time
 	steps       map[string]float64
+	made        func() // ends the hold on the tree's list; nil if there is none
 	still       func() // ends the lines that break the silence of a step
 }
 

@@ -54,6 +54,7 @@ type Server struct {
 	using   map[config.AppEnv]map[int]int // releases that running commands use
 	feeds   map[config.AppEnv]*feed       // logs that are being written
 	after   sync.WaitGroup                // cleaning up after deploys
+	making  map[string]int                // trees whose lists are being written
 	retries map[config.AppEnv]*retry      // of what could not be settled
 
 	stopping bool // Drain has begun
@@ -68,6 +69,7 @@ func New(o Options) *Server {
 		using:   map[config.AppEnv]map[int]int{},
 		feeds:   map[config.AppEnv]*feed{},
 		retries: map[config.AppEnv]*retry{},
+		making:  map[string]int{},
 		spares:  newSpares(),
 	}
 	s.queue = newQueue(func() int { return o.Config().Limits.DeploysAtOnce }, o.Now)

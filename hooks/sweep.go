@@ -64,6 +64,9 @@ func (s *Server) sweepReleases(ctx context.Context) error {
 			stay[ae.Env()] = append(stay[ae.Env()], ae)
 		}
 	}
+	if err := s.sweepManifests(ctx); err != nil {
+		s.o.Log.Warn().Err(err).Msg("cannot sweep old lists of files")
+	}
 	for name := range s.o.Config().Environments {
 		if silent[name] {
 			continue

@@ -214,5 +214,6 @@ func (d *deploy) diverge(ctx context.Context, why error) {
 		d.s.o.Log.Error().Err(err).Msg("cannot record a deploy that diverged")
 	}
 	d.s.endLater(ctx, d.ae, ending{d.rel.Number, store.FailedState, builder.Clean(why.Error())})
+	d.letGo(ctx)
 	d.ticket.leave(fmt.Sprintf("release %d failed", d.rel.Number))
 }

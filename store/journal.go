@@ -74,6 +74,11 @@ func (s *Store) Begin(ctx context.Context, e Entry) error {
 		if open != nil {
 			return config.Errorf(config.Failed, "an admin must look: slipway doctor", "%s, is not settled yet", open)
 		}
+		_, err = tx.ExecContext(ctx, "DELETE FROM journal WHERE app = ? AND env = ? AND release <= ? AND phase IN (?, ?)",
+			e.AppEnv.App().String(), e.AppEnv.Env().String(), e.Release-keepEntries, Done, Ended)
+		if err != nil {
+			return err
+		}
 		_, err = tx.ExecContext(ctx, "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 			e.AppEnv.App().String(), e.AppEnv.Env().String(), e.Release, e.Phase, e.Ref, e.Old, e.New,
 			e.From, e.To, e.Generation, stamp(s.now()))

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestFailingDeploysLeaveNothing pushes again and again what does not build,
+// to an app that is live and to one that never was.
+func TestFailingDeploysLeaveNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server and pushes to it")
+	}
+	t.Parallel()
+	f := newFaulty(t, faultBinary(t))
+	for range 3 {
+		f.commit("Before")
+		f.again()
+	}
+	live := f.git("rev-parse", "HEAD")
+	f.must(os.WriteFile(filepath.Join(f.repo, "postinstall"), []byte("#!/bin/sh\necho junk > \"$HOME/junk\"; echo junk > junk; echo junk > \"$TMPDIR/junk\"\nexit 1\n"), 0o755))
+	pushes := 12
+	if os.Getenv("SLIPWAY_SOAK") != "" {
+		pushes = 100
+	}
+	measure := func() (files int, bytes int64) {
+		f.quiet()
+		return usage(t, f.dir, func(rel string) bool {
+			return strings.HasPrefix(rel, "slipway.db") || strings.HasPrefix(rel, "logs")
+		})
+	}
+	files, bytes := measure()
+	for i := range pushes {
+		f.must(os.WriteFile(filepath.Join(f.repo, "data"), fmt.Appendf(nil, "%d", i), 0o644))
+		f.git("add", ".")
+		f.commit("Broken")
+		f.app = "shop"
+		if i%4 == 3 {
+			f.app = "never-live"
+		}
+		if ok, out := f.push(); ok || !strings.Contains(out, "postinstall exited 1") {
+			f.Fatalf("push %d:\n%s", i, out)
+		}
+	}
+	if n, b := measure(); n != files || b != bytes {
+		t.Errorf("%d failing pushes made %d files (%d bytes) of %d (%d)", pushes, n, b, files, bytes)
+	}
+	logs, err := filepath.Glob(filepath.Join(f.dir, "logs", "shop", "dev", "*.log"))
+	if err != nil || len(logs) > 53 {
+		t.Errorf("%d build logs are kept, %v", len(logs), err)
+	}
+	f.app = "shop"
+	f.check(live)
+}
