@@ -1,4 +1,4 @@
-.PHONY: build test lint bench demo
+.PHONY: build test lint bench soak demo
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/slipway ./cmd/slipway
@@ -13,6 +13,10 @@ lint:
 
 bench:
 	tools/bench/bench.sh
+
+soak:
+	tools/need.sh git openssh-client openssh-server
+	tools/soak.sh $(SOAK_TIME) $(SOAK_SCALE)
 
 demo:
 	KEEP=$(KEEP) testdata/django/demo.sh

@@ -22,6 +22,7 @@ type channel struct {
 	tty      *terminal
 	protocol string      // from GIT_PROTOCOL
 	git      atomic.Bool // a git service runs; its client has no pager
+	push     atomic.Bool // it is receive-pack
 	exec     bool        // a command was given; else the client asked for a shell
 	raw      string      // that command
 

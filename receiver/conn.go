@@ -17,6 +17,7 @@ var (
 	errGone        = errors.New("the client went away")
 	errDead        = errors.New("the client did not answer any more")
 	errStalled     = errors.New("the client stopped reading")
+	errSlow        = errors.New("the push came in too slowly")
 	errInterrupted = errors.New("interrupted by the client")
 	errKeyRemoved  = errors.New("the key was removed")
 	errStopping    = errors.New("the server is stopping")
@@ -33,6 +34,9 @@ const (
 	maxBeforeProof = 256 << 10 // bytes of a whole handshake, amply
 	maxRequests    = 1000      // at once; see conn.flood
 	maxRefusedOpen = 3         // channels of a kind that is not served
+
+	slowest = 4 << 10 // bytes a second of a push, while it comes in
+	trickle = 256     // bytes a second: below it are answers to keepalives
 )
 
 // conn is one TCP connection. It owns the deadlines: the SSH library resets
@@ -48,6 +52,7 @@ type conn struct {
 	read   atomic.Int64 // bytes; those before a key was proved are bounded
 	heard  atomic.Int64 // time.Duration since start at which the client last gave a sign of life
 	proven atomic.Bool
+	pace   pace
 
 	mu       sync.Mutex
 	cause    error             // why the door ended it, nil if it did not
@@ -144,6 +149,40 @@ func (c *conn) proved(holder string) error {
 	c.proven.Store(true)
 	return c.Conn.SetDeadline(time.Time{})
 }
+
+// pace is how fast a push comes in. It looks at the bytes of the connection, as
+// what a push sends is seen below it in large pieces only. Time in which next
+// to nothing comes does not count: a client may count and compress for as long
+// as it likes before it sends. Only the goroutine that watches the connection
+// uses it.
+type pace struct {
+	at    time.Time // of the last look
+	read  int64     // bytes, up to then
+	bytes int64     // that came in during the time below
+	took  time.Duration
+	ended time.Time // when pushes were last ended for it
+}
+
+// slow looks at the bytes that were read until now, and says whether they have
+// come too slowly for as long as patience.
+func (p *pace) slow(now time.Time, read int64, patience time.Duration) bool {
+	took, bytes := now.Sub(p.at), read-p.read
+	p.at, p.read = now, read
+	if float64(bytes) < trickle*took.Seconds() {
+		return false
+	}
+	p.took += took
+	p.bytes += bytes
+	if p.took < patience {
+		return false
+	}
+	slow := float64(p.bytes) < slowest*p.took.Seconds()
+	p.took, p.bytes = 0, 0
+	return slow
+}
+
+// begin forgets what came in before a push.
+func (p *pace) begin(now time.Time, read int64) { *p = pace{at: now, read: read, ended: p.ended} }
 
 // offer is a key that was shown and not accepted.
 type offer struct {

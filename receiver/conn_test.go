@@ -378,3 +378,30 @@ func TestServeContext(t *testing.T) {
 		t.Errorf("Serve: %v", got)
 	}
 }
+
+// TestPace looks once a second at pushes that come in at different paces.
+func TestPace(t *testing.T) {
+	for name, c := range map[string]struct {
+		bytes func(second int) int64
+		slow  bool
+	}{
+		"dribble":                 {func(int) int64 { return 1000 }, true},
+		"dribble with pauses":     {func(s int) int64 { return int64(s%2) * 2000 }, true},
+		"slow line":               {func(int) int64 { return 5000 }, false},
+		"compressing":             {func(s int) int64 { return int64(s%5/4) * 100 }, false},
+		"compressing, then a few": {func(s int) int64 { return int64(s/590) * 3000 }, false},
+		"fast":                    {func(int) int64 { return 10 << 20 }, false},
+	} {
+		now, read, slow := time.Unix(0, 0), int64(5000), false
+		var p pace
+		p.begin(now, read)
+		for s := range 600 {
+			now = now.Add(time.Second)
+			read += c.bytes(s)
+			slow = slow || p.slow(now, read, time.Minute)
+		}
+		if slow != c.slow {
+			t.Errorf("%s: slow is %v", name, slow)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -39,9 +40,13 @@ func receivePack(ctx context.Context, h *hooks.Server, r GitRequest, s Stdio) in
 		Env: withProtocol(p.Environ(), r.Protocol), Config: p.Config(),
 		Stdout: &drain{w: io.MultiWriter(said, s.Out)}, Stderr: &drain{w: io.MultiWriter(said, s.Err)}, Files: p.Files(),
 	}
-	status := run(context.WithoutCancel(ctx), c, s)
+	status := run(context.WithoutCancel(ctx), ctx, c, s)
 	if err := p.Unreceived(ctx, said.String(), in.n.Load()); err != nil {
 		return max(status, complain(s.Err, err))
+	}
+	if errors.Is(context.Cause(ctx), errSlow) {
+		fmt.Fprintf(s.Err, "error: the push came in at less than %d KiB/s for a minute\n", slowest>>10)
+		fmt.Fprintln(s.Err, "hint: push again over a faster line")
 	}
 	if in.n.Load() == 0 {
 		// Every client that understands what was advertised sends something,
@@ -74,12 +79,13 @@ func uploadPack(ctx context.Context, h *hooks.Server, r GitRequest, s Stdio) int
 		Dir: dir, Args: []git.Opt{"upload-pack", "--strict"}, Data: []string{dir},
 		Env: withProtocol(env, r.Protocol), Stdout: s.Out, Stderr: s.Err,
 	}
-	return run(ctx, c, s)
+	return run(ctx, ctx, c, s)
 }
 
 // run starts git with a copier of its input that nobody waits for: a client
-// that keeps its side open must not keep a process that has ended.
-func run(ctx context.Context, c git.Cmd, s Stdio) int {
+// that keeps its side open must not keep a process that has ended. The input
+// ends with the context input at the latest.
+func run(ctx, input context.Context, c git.Cmd, s Stdio) int {
 	cmd := c.Command(ctx)
 	in, err := cmd.StdinPipe()
 	if err == nil {
@@ -88,6 +94,8 @@ func run(ctx context.Context, c git.Cmd, s Stdio) int {
 	if err != nil {
 		return Refuse(s.Out, err)
 	}
+	stop := context.AfterFunc(input, func() { in.Close() }) // a second close is an error of no interest
+	defer stop()
 	go func() {
 		_, _ = io.Copy(in, s.In) // either side may end first
 		in.Close()

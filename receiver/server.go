@@ -41,6 +41,7 @@ type timing struct {
 	dead        time.Duration // without a sign of life; ends the connection
 	firstOpen   time.Duration // from the proved key to the first session
 	idle        time.Duration // with nothing running
+	slow        time.Duration // in which a push comes in at less than slowest
 	gitStall    time.Duration // of a write to a git client
 	otherStall  time.Duration // of a write to a person, who may have paused a pager
 	stalledShut time.Duration // from ending a stalled session to ending its connection
@@ -54,7 +55,7 @@ func defaults() timing {
 	return timing{
 		tick: 2500 * time.Millisecond, ask: 5 * time.Second, dead: 12500 * time.Millisecond,
 		firstOpen: 30 * time.Second, idle: 10 * time.Minute,
-		gitStall: time.Minute, otherStall: 10 * time.Minute, stalledShut: 5 * time.Second,
+		slow: time.Minute, gitStall: time.Minute, otherStall: 10 * time.Minute, stalledShut: 5 * time.Second,
 		farewell: 5 * time.Second, lastCall: 10 * time.Second,
 	}
 }

@@ -172,6 +172,7 @@ func (s *Server) run(ctx context.Context, ch *channel, sc *gossh.ServerConn) (st
 			"git uses no terminal"))
 	}
 	ch.git.Store(true)
+	ch.push.Store(r.service == ReceivePack)
 	return s.o.Git(ctx, GitRequest{Caller: who, Service: r.service, Repo: r.repo, Protocol: ch.protocol},
 		Stdio{In: ch.in, Out: ch.out, Err: ch.err})
 }

@@ -340,6 +340,42 @@ func TestDeadClient(t *testing.T) {
 }
 
 // A client that does not read what it asked for.
+// A push that dribbles in is ended; the connection's other sessions are not.
+func TestSlowPush(t *testing.T) {
+	ended := make(chan error, 1)
+	d := openDoor(t, options{
+		git: func(ctx context.Context, _ GitRequest, io Stdio) int {
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return 1
+		},
+		timing: func(t *timing) { t.tick, t.slow = 20*time.Millisecond, 100*time.Millisecond },
+	})
+	c := d.client()
+	s, err := c.NewSession()
+	must(t, err)
+	defer s.Close()
+	in, err := s.StdinPipe()
+	must(t, err)
+	must(t, s.Start("git-receive-pack 'shop/dev'"))
+	tick := time.NewTicker(40 * time.Millisecond) // with some 50 bytes each: between trickle and slowest
+	defer tick.Stop()
+	for {
+		select {
+		case why := <-ended:
+			if !errors.Is(why, errSlow) {
+				t.Errorf("cause: %v", why)
+			}
+			if r := execOn(t, c, "another"); r.status != 0 {
+				t.Errorf("the connection's other sessions: %+v", r)
+			}
+			return
+		case <-tick.C:
+			_, _ = in.Write([]byte("pack")) // it may have ended
+		}
+	}
+}
+
 func TestStalledClient(t *testing.T) {
 	ended := make(chan error, 1)
 	d := openDoor(t, options{

@@ -125,6 +125,8 @@ func (s *Server) verdict(c *conn, now time.Time) error {
 		return errIdle
 	case still > s.timing.idle:
 		return errIdle
+	case !c.pace.ended.IsZero() && still > s.timing.stalledShut: // what it has sent may take hours to come in
+		return errSlow
 	}
 	if c.ssh == nil {
 		return nil
@@ -132,12 +134,34 @@ func (s *Server) verdict(c *conn, now time.Time) error {
 	if c.quiet() >= s.timing.dead {
 		return errDead
 	}
+	s.checkPace(c, now)
 	for ch := range c.channels {
 		if s.stalled(ch, now) {
 			return errStalled
 		}
 	}
 	return nil
+}
+
+// checkPace ends the pushes of a connection over which they come in too slowly:
+// each holds a git and a place among the connections. The caller holds c.mu.
+func (s *Server) checkPace(c *conn, now time.Time) {
+	var pushes []*channel
+	for ch := range c.channels {
+		if ch.push.Load() {
+			pushes = append(pushes, ch)
+		}
+	}
+	if len(pushes) == 0 {
+		c.pace.begin(now, c.read.Load())
+		return
+	}
+	if c.pace.slow(now, c.read.Load(), s.timing.slow) {
+		c.pace.ended = now
+		for _, ch := range pushes {
+			ch.cancel(errSlow)
+		}
+	}
 }
 
 // stalled ends a session whose client does not read, and says whether even

@@ -38,9 +38,10 @@ type model struct {
 	refuse map[string]place   // commits that were refused, and where
 	vars   map[place][]string // keys that were refused
 	counts map[string]int
+	rounds int
 
 	mu    sync.RWMutex // held, alone, while the server is down
-	epoch int          // how many servers there were
+	epoch int          // of the server that runs
 
 	log   sync.Mutex
 	trace []string
@@ -79,20 +80,29 @@ func testModel(t *testing.T, bin string) {
 		}
 	}
 	m := newModel(t, bin, seed)
-	end := time.Now().Add(length)
-	rounds := 0
-	for ; rounds == 0 || time.Now().Before(end); rounds++ {
+	end, report := time.Now().Add(length), time.NewTicker(time.Minute)
+	defer report.Stop()
+	for m.rounds == 0 || time.Now().Before(end) {
 		m.round()
+		m.rounds++
 		if t.Failed() {
-			t.Fatalf("SEED=%d, round %d:\n%s", seed, rounds, strings.Join(m.trace, "\n"))
+			t.Fatalf("SEED=%d, round %d:\n%s", seed, m.rounds, strings.Join(m.trace, "\n"))
+		}
+		select {
+		case <-report.C:
+			fmt.Printf("model: SEED=%d, %d rounds\n", seed, m.rounds)
+		default:
 		}
 	}
 	m.say("audit", "verify")
-	report := fmt.Sprintf("model: SEED=%d, %d rounds, servers %d", seed, rounds, m.epoch)
+	text := fmt.Sprintf("model: SEED=%d, %d rounds", seed, m.rounds)
 	for _, what := range slices.Sorted(maps.Keys(m.counts)) {
-		report += fmt.Sprintf(", %s %d", what, m.counts[what])
+		text += fmt.Sprintf("; %s %d", what, m.counts[what])
 	}
-	t.Log(report)
+	if os.Getenv("SOAK_TIME") != "" { // else it is of interest with -v only
+		fmt.Println(text)
+	}
+	t.Log(text)
 }
 
 func newModel(t *testing.T, bin string, seed uint64) *model {

@@ -30,7 +30,10 @@ func TestMain(m *testing.M) {
 	if disks := os.Getenv(envMount); disks != "" {
 		os.Exit(mountDisks(disks))
 	}
-	testscript.Main(m, map[string]func(){"slipway": func() { os.Exit(start(os.Args)) }})
+	testscript.Main(m, map[string]func(){
+		"slipway": func() { os.Exit(start(os.Args)) },
+		"deaf":    func() { os.Exit(deaf()) },
+	})
 }
 
 // TestScripts runs what a user types, over real git and ssh, against a real
