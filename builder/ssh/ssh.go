@@ -136,15 +136,16 @@ func (t *Target) remote(ctx context.Context, h *node, ae config.AppEnv, c *agent
 const (
 	tries      = 4
 	placeTries = 6
+	firstTries = 3           // at a host that has not answered at all
 	tryAgain   = time.Second // then twice that, and so on
 )
 
 // on makes a call to a host. Where the connection is cut meanwhile, or the host
 // cannot be reached, it is made up to n times.
 func (t *Target) on(ctx context.Context, h *node, ae config.AppEnv, n int, f func(m agent.Remote) error) error {
-	wait := tryAgain
+	wait, reached := tryAgain, false
 	for try := 1; ; try++ {
-		err := t.once(ctx, h, ae, f)
+		err := t.once(ctx, h, ae, func(m agent.Remote) error { reached = true; return f(m) })
 		var cut *agent.CutError
 		var away *sshclient.Error
 		worth := errors.As(err, &cut) || errors.As(err, &away) && away.Unreachable()
@@ -152,16 +153,35 @@ func (t *Target) on(ctx context.Context, h *node, ae config.AppEnv, n int, f fun
 			err = config.Errorf(config.Failed, "when "+h.name+" answers again, do the same once more",
 				"the connection to %s was cut", h.name)
 		}
-		if err == nil || !worth || try >= n {
-			return err
+		if err == nil || !worth || try >= n || !reached && try >= firstTries {
+			return h.named(ctx, err)
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return err
+			return h.named(ctx, err)
 		}
 		wait *= 2
 	}
+}
+
+// named says of an error which host it is of, if it does not say so itself, and
+// what to do about one that is away.
+func (h *node) named(ctx context.Context, err error) error {
+	var exit *builder.ExitError
+	var late *builder.TimeoutError
+	if err == nil || ctx.Err() != nil || errors.As(err, &exit) || errors.As(err, &late) {
+		return err
+	}
+	hint := config.Hint(err)
+	var away *sshclient.Error
+	if hint == "" && errors.As(err, &away) && away.Unreachable() {
+		hint = `when "doctor" finds it reachable, do the same once more`
+	}
+	if strings.Contains(err.Error(), h.name) {
+		return &config.Error{Kind: config.KindOf(err), Err: err, Hint: hint}
+	}
+	return &config.Error{Kind: config.KindOf(err), Err: fmt.Errorf("%s: %w", h.name, err), Hint: hint}
 }
 
 func (t *Target) once(ctx context.Context, h *node, ae config.AppEnv, f func(m agent.Remote) error) error {
@@ -302,14 +322,18 @@ func (t *Target) Prune(ctx context.Context, ae config.AppEnv, keep []int) ([]int
 // Status says what is live on each host.
 func (t *Target) Status(ctx context.Context, ae config.AppEnv) ([]builder.Status, error) {
 	all := make([]builder.Status, len(t.hosts))
-	_ = t.all(ctx, ae, 1, func(i int, m agent.Remote) (err error) {
-		all[i], err = m.Status(ctx, ae)
-		all[i].Err = err
-		return nil
-	})
+	var g errgroup.Group
 	for i, h := range t.hosts {
-		all[i].Host = h.name
+		g.Go(func() error {
+			err := t.on(ctx, h, ae, 1, func(m agent.Remote) (err error) {
+				all[i], err = m.Status(ctx, ae)
+				return err
+			})
+			all[i].Host, all[i].Err = h.name, err
+			return nil
+		})
 	}
+	_ = g.Wait() // each has kept its own
 	return all, nil
 }
 

@@ -28,7 +28,7 @@ func TestFailingDeploysLeaveNothing(t *testing.T) {
 	}
 	measure := func() (files int, bytes int64) {
 		f.quiet()
-		return usage(t, f.dir, func(rel string) bool {
+		return diskUsage(t, f.dir, func(rel string) bool {
 			return strings.HasPrefix(rel, "slipway.db") || strings.HasPrefix(rel, "logs")
 		})
 	}

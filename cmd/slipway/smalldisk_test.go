@@ -139,8 +139,8 @@ func (d smallDisk) must(err error) {
 	}
 }
 
-// usage counts files and their bytes below a directory, but for what keep says.
-func usage(t *testing.T, root string, skip func(rel string) bool) (files int, bytes int64) {
+// diskUsage counts files and their bytes below a directory, but for what keep says.
+func diskUsage(t *testing.T, root string, skip func(rel string) bool) (files int, bytes int64) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
