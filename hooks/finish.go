@@ -15,9 +15,9 @@ import (
 
 // finish says that the release is live, and cleans up in the background while
 // it still holds the APP/ENV. unrecorded is why the database does not say it
-// yet: the journal's entry then stays open, and the next deploy or start brings
-// the database in line.
-func (d *deploy) finish(ctx context.Context, unrecorded error) {
+// yet, or the ref's rename is not known to be on disk: the journal's entry then
+// stays open until both are mended. unsafe says that it is both.
+func (d *deploy) finish(ctx context.Context, unrecorded error, unsafe bool) {
 	outcome := fmt.Sprintf("release %d (%s) went live", d.rel.Number, d.commit.Short())
 	log := d.s.o.Log.With().Str("app", d.ae.App().String()).Str("env", d.ae.Env().String()).Int("release", d.rel.Number).Logger()
 	if unrecorded != nil {
@@ -28,6 +28,10 @@ func (d *deploy) finish(ctx context.Context, unrecorded error) {
 		log.Warn().Err(err).Msg("cannot write the manifest")
 	}
 	d.progress.Blank()
+	if unsafe {
+		d.progress.Say("warning", "neither the database nor the branch may outlive a loss of power; the server goes on trying")
+		d.progress.Blank()
+	}
 	d.progress.Head("Success: %s is live as release %d (%s) in %s", d.ae, d.rel.Number, d.commit.Short(),
 		builder.Seconds(d.s.o.Now().Sub(d.started)))
 	d.progress.Blank()
@@ -99,8 +103,8 @@ func (d *deploy) recordRest(ctx context.Context) error {
 	if d.rotate != "" {
 		err = errors.Join(err, d.s.settleServices(ctx, d.ae))
 	}
-	if !d.upstream.IsZero() {
-		err = errors.Join(err, d.s.o.Store.SetUpstream(ctx, d.ae.App(), d.upstream.String()))
+	if d.rel.Plan.Upstream != "" {
+		err = errors.Join(err, d.s.o.Store.SetUpstream(ctx, d.ae.App(), d.rel.Plan.Upstream))
 	}
 	if name, ok := strings.CutPrefix(d.ref, heads); ok && d.old == store.ZeroOID {
 		err = errors.Join(err, d.s.o.Store.SetHead(ctx, d.ae, name))

@@ -22,7 +22,7 @@ func (d *deploy) takeOver() error {
 	if err := json.Unmarshal(d.reuse.App, d.app); err != nil {
 		return fmt.Errorf("read the settings of release %d: %w", d.reuse.Number, err)
 	}
-	d.rel.Build = d.reuse.Build
+	d.rel.Build, d.rel.Plan.Upstream = d.reuse.Build, ""
 	return d.checkServices()
 }
 
@@ -48,6 +48,9 @@ func (d *deploy) makeTree(ctx context.Context) error {
 	}
 	defer resolved.Close()
 	d.rel.Plan = resolved.Plan
+	if !d.upstream.IsZero() { // in the release's row, so that a start can finish the record
+		d.rel.Plan.Upstream = d.upstream.String()
+	}
 	if d.plan != nil && !samePlan(*d.plan, resolved.Plan) {
 		return errors.New("the plan differs from the one to be deployed")
 	}

@@ -227,19 +227,33 @@ func (s *Server) settleForward(ctx context.Context, e store.Entry) error {
 			return err
 		}
 	}
-	if err := s.settleVars(ctx, e); err != nil {
+	if err := s.settleRest(ctx, e); err != nil {
 		return err
+	}
+	if e.Old != e.New { // who moved it may not have come to that
+		if err := syncRefs(s.o.Store.RepoPath(e.AppEnv.App()), e.AppEnv.Env(), e.Ref); err != nil {
+			return err
+		}
 	}
 	s.settleRotation(ctx, e.AppEnv)
 	e.Phase = store.Done
 	return s.o.Store.Advance(ctx, e)
 }
 
-// settleVars makes the vars of a release that was to bring them those of now.
-func (s *Server) settleVars(ctx context.Context, e store.Entry) error {
+// settleRest makes what a release brings with it that of now: the app's
+// upstream, its vars.
+func (s *Server) settleRest(ctx context.Context, e store.Entry) error {
 	r, err := s.o.Store.Release(ctx, e.AppEnv, e.Release)
-	if err != nil || r == nil || r.Reason != store.VarsSet && r.Reason != store.Rollback {
+	if err != nil || r == nil {
 		return err
+	}
+	if r.Plan.Upstream != "" {
+		if err := s.o.Store.SetUpstream(ctx, e.AppEnv.App(), r.Plan.Upstream); err != nil {
+			return err
+		}
+	}
+	if r.Reason != store.VarsSet && r.Reason != store.Rollback {
+		return nil
 	}
 	vars, err := s.o.Store.ReleaseVars(ctx, e.AppEnv, e.Release)
 	if err != nil {

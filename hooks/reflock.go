@@ -22,8 +22,8 @@ type refLock struct {
 	in   io.WriteCloser
 	out  *bufio.Reader
 	wait func() error
-	dirs []string // to be synced after the commit
-	held []string // the lock files, once they are ours
+	sync func() error // makes what was committed durable
+	held []string     // the lock files, once they are ours
 	open bool
 }
 
@@ -37,14 +37,16 @@ func (d *deploy) lockRefs(ctx context.Context) (*refLock, error) {
 		return &refLock{}, nil
 	}
 	repo := d.s.o.Store.RepoPath(d.ae.App())
-	space := "refs/namespaces/" + d.ae.Env().String() + "/"
+	space := namespace(d.ae.Env())
 	var script strings.Builder
 	script.WriteString("start\n")
-	l := &refLock{open: true, dirs: []string{filepath.Join(repo, "objects", "pack")}}
+	l := &refLock{open: true}
+	var moved []string
 	for _, u := range append([]update{{d.old, d.commit, d.ref}}, d.tags...) {
 		fmt.Fprintf(&script, "update %s%s %s %s\n", space, u.ref, u.new, u.old)
-		l.dirs = append(l.dirs, filepath.Dir(filepath.Join(repo, space, u.ref)))
+		moved = append(moved, u.ref)
 	}
+	l.sync = func() error { return syncRefs(repo, d.ae.Env(), moved...) }
 	script.WriteString("prepare\n")
 
 	var said strings.Builder
@@ -121,7 +123,22 @@ func (l *refLock) commit() error {
 	if err := fault.Hit("refs.moved"); err != nil {
 		return err
 	}
-	for _, dir := range l.dirs {
+	return l.sync()
+}
+
+func namespace(env config.Env) string { return "refs/namespaces/" + env.String() + "/" }
+
+// syncRefs makes durable what git leaves to the kernel: that refs of env have
+// new values, and that their objects are there. The directories that git may
+// have made for them are synced too, each once.
+func syncRefs(repo string, env config.Env, refs ...string) error {
+	dirs := map[string]bool{filepath.Join(repo, "objects", "pack"): true}
+	for _, ref := range refs {
+		for dir := filepath.Dir(filepath.Join(repo, namespace(env), ref)); len(dir) > len(repo); dir = filepath.Dir(dir) {
+			dirs[dir] = true
+		}
+	}
+	for dir := range dirs {
 		if err := syncDir(dir); err != nil {
 			return err
 		}

@@ -67,14 +67,15 @@ func (d *deploy) commitLive(ctx context.Context) (err error) {
 		} else if !moved {
 			return d.revert(ctx, fmt.Errorf("could not record the release: %w", err))
 		}
-		// Where the ref is, there is the truth.
-		d.s.o.Log.Error().Err(err).Str("app", d.ae.String()).Msg("the ref has moved, but may not outlive a power cut")
+		// Where the ref is, there is the truth. Should a loss of power undo its
+		// rename, the database's record of it moves it again.
+		d.s.o.Log.Error().Err(err).Str("app", d.ae.String()).Msg("the ref has moved, but that may not be on disk")
 	}
-	err = d.s.Guarded(func() error { return d.record(ctx) })
-	if err != nil && d.old == d.commit { // no ref moves, so the database had to say it
-		return d.revert(ctx, fmt.Errorf("could not record the release: %w", err))
+	unrecorded := d.s.Guarded(func() error { return d.record(ctx) })
+	if unrecorded != nil && d.old == d.commit { // no ref moves, so the database had to say it
+		return d.revert(ctx, fmt.Errorf("could not record the release: %w", unrecorded))
 	}
-	d.finish(ctx, err)
+	d.finish(ctx, errors.Join(err, unrecorded), err != nil && unrecorded != nil)
 	return nil
 }
 

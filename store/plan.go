@@ -27,6 +27,10 @@ type Plan struct {
 	Commit  OID      `json:"commit"`
 	Modules []Module `json:"modules"` // sorted by path
 	Skipped []string `json:"skipped,omitempty"`
+
+	// Upstream is the base of relative submodule URLs where the push gave a new
+	// one, which becomes the app's when the release is live; else "".
+	Upstream string `json:"upstream,omitempty"`
 }
 
 // Module is one submodule of a plan.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"database/sql"
 	"errors"
 	"io/fs"
 	"os"
@@ -55,7 +56,7 @@ func TestFaults(t *testing.T) {
 	bin := faultBinary(t)
 	for name, test := range map[string]func(*faulty){
 		"kill": killEverywhere, "error": failEverywhere, "panic": panicEverywhere, "first": killFirst, "command": killCommands,
-		"process": killProcesses, "ref": moveRefs, "orphan": leaveOrphan,
+		"process": killProcesses, "ref": moveRefs, "upstream": keepUpstream, "orphan": leaveOrphan,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(newFaulty(t, bin)) })
 	}
@@ -207,6 +208,28 @@ func killFirst(f *faulty) {
 		if f.Failed() {
 			f.Fatalf("killed at %s:\n%s", name, out)
 		}
+	}
+}
+
+// keepUpstream kills the server between the ref and the database: what the push
+// brought beside the commit is not lost.
+func keepUpstream(f *faulty) {
+	f.again()
+	commit := f.commit("Upstream")
+	f.set("refs.moved:kill")
+	cmd, _ := f.startPush("-o", "upstream=ssh://git@git.corp.example/team/shop.git")
+	_ = cmd.Wait() // cut off
+	f.gone()
+	f.hit()
+	f.start()
+	f.check(commit)
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(f.dir, "slipway.db")+"?mode=ro&_pragma=busy_timeout(10000)")
+	f.must(err)
+	defer db.Close()
+	var upstream string
+	f.must(db.QueryRow("SELECT upstream FROM apps WHERE app = 'shop'").Scan(&upstream))
+	if upstream != "ssh://git@git.corp.example/team/shop.git" {
+		f.Errorf("the app's upstream is %q", upstream)
 	}
 }
 
