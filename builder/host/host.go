@@ -50,18 +50,19 @@ func (p place) home(n int) string     { return p.release(n) + ".home" }
 func (p place) manifest(n int) string { return p.release(n) + ".json" }
 func (p place) seeds(n int) string    { return p.release(n) + ".seeds" }
 func (p place) list(n int) string     { return filepath.Join(p.contents(), strconv.Itoa(n)+".list") }
-func (p place) claim(n int) string    { return filepath.Join(p.contents(), strconv.Itoa(n)+".claim") }
-func (p place) contents() string      { return filepath.Join(p.app, "contents") }
-func (p place) spare() string         { return filepath.Join(p.app, "spare") }
-func (p place) spareList() string     { return p.spare() + ".list" }
-func (p place) shared() string        { return filepath.Join(p.app, "shared") }
-func (p place) cache() string         { return filepath.Join(p.app, "cache") }
-func (p place) temps() string         { return filepath.Join(p.app, "tmp") }
-func (p place) temp(n int) string     { return filepath.Join(p.temps(), strconv.Itoa(n)) }
-func (p place) current() string       { return filepath.Join(p.app, "current") }
-func (p place) back() string          { return filepath.Join(p.app, ".back") }
-func (p place) generation() string    { return filepath.Join(p.app, ".generation") }
-func (p place) lock() string          { return filepath.Join(p.app, ".lock") }
+
+func (p place) claim(n int) string { return filepath.Join(p.contents(), strconv.Itoa(n)+".claim") }
+func (p place) contents() string   { return filepath.Join(p.app, "contents") }
+func (p place) spare() string      { return filepath.Join(p.app, "spare") }
+func (p place) spareList() string  { return p.spare() + ".list" }
+func (p place) shared() string     { return filepath.Join(p.app, "shared") }
+func (p place) cache() string      { return filepath.Join(p.app, "cache") }
+func (p place) temps() string      { return filepath.Join(p.app, "tmp") }
+func (p place) temp(n int) string  { return filepath.Join(p.temps(), strconv.Itoa(n)) }
+func (p place) current() string    { return filepath.Join(p.app, "current") }
+func (p place) back() string       { return filepath.Join(p.app, ".back") }
+func (p place) generation() string { return filepath.Join(p.app, ".generation") }
+func (p place) lock() string       { return filepath.Join(p.app, ".lock") }
 
 // prepare makes the directories of an app.
 func (h *Host) prepare(p place) error {
@@ -77,6 +78,9 @@ func (h *Host) prepare(p place) error {
 		{p.cache(), 0o700},
 	} {
 		if err := makeDir(d.path, d.mode); err != nil {
+			if errors.Is(err, fs.ErrPermission) {
+				return config.Errorf(config.Failed, "let the login that releases are made by write to "+h.o.Root, "%w", err)
+			}
 			return err
 		}
 	}

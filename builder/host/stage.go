@@ -46,7 +46,12 @@ func (h *Host) Stage(ctx context.Context, s builder.Stage, out io.Writer) error 
 
 // explainSpace adds to an error of a file system that is full, or takes no
 // writes, which one it is, and what is left there.
-func (h *Host) explainSpace(err error) error { return disk.Explain(err, h.o.Root) }
+func (h *Host) explainSpace(err error) error {
+	if config.Hint(err) != "" {
+		return err // who wrote has said so already
+	}
+	return disk.Explain(err, h.o.Root)
+}
 
 // explainBuild says so of a command of the app that failed where nothing more
 // can be written: all that it has itself is its exit status.

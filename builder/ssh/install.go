@@ -145,6 +145,7 @@ func (m machine) agent(ctx context.Context) (*agent.Client, error) {
 	for try := 0; ; try++ {
 		client, err := m.run(script)
 		var other *agent.OtherError
+		var broken *startError
 		switch {
 		case err == nil && (client.Sum == sums[0] || client.Sum == sums[1]):
 			return client, nil
@@ -154,12 +155,17 @@ func (m machine) agent(ctx context.Context) (*agent.Client, error) {
 			if err := client.Close(); err != nil {
 				return nil, err
 			}
-			if err := m.remove(client.Sum, sums); err != nil {
+			if _, err := m.removeDamaged(sums); err != nil {
 				return nil, err
 			}
 		case errors.As(err, &other) && other.Protocol == "missing" && try < 2:
 			if err := m.install(ctx, other.Sum); err != nil {
 				return nil, err
+			}
+		case errors.As(err, &broken) && try == 0:
+			// What is there may be no whole program: after a power cut, say.
+			if removed, failed := m.removeDamaged(sums); failed != nil || !removed {
+				return nil, errors.Join(err, failed)
 			}
 		case errors.As(err, &other) && other.Protocol == "unsupported":
 			return nil, config.Errorf(config.Failed, "agents are made for Linux on x86_64 and aarch64",
@@ -199,8 +205,13 @@ func (m machine) run(script string) (*agent.Client, error) {
 		return nil, err
 	}
 	ended := s.Wait()
-	return nil, m.explain(errors.Join(err, ended), said.String())
+	return nil, &startError{m.explain(errors.Join(err, ended), said.String())}
 }
+
+// startError is a program in the agent's place that is no agent.
+type startError struct{ error }
+
+func (e *startError) Unwrap() error { return e.error }
 
 // session closes an SSH session with its output.
 type session struct {
@@ -215,7 +226,7 @@ func (m machine) explain(err error, said string) error {
 	first, _, _ := strings.Cut(said, "\n")
 	first = builder.Clean(first)
 	switch {
-	case m.sudo && strings.HasPrefix(first, "sudo:"):
+	case m.sudo && strings.Contains(first, "sudo:"):
 		return config.Errorf(config.Denied,
 			fmt.Sprintf("allow it there: %s ALL=(root) NOPASSWD: /home/%s/.slipway/agent/*/slipway agent; or leave user out", m.user, m.user),
 			"%s may not become root on %s, so builds cannot have an account of their own: %s", m.user, m.name, first)
@@ -279,20 +290,22 @@ func (m machine) install(ctx context.Context, uname string) (err error) {
 	return err
 }
 
-// remove removes agents that are not what their place says.
-func (m machine) remove(_ string, sums []string) error {
+// removeDamaged removes agents whose content is not what their place says, and
+// tells whether there was one.
+func (m machine) removeDamaged(sums []string) (bool, error) {
 	s, err := m.conn.NewSession()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer s.Close()
-	script := `cd "$HOME/.slipway/agent" && rm -f`
+	script := `cd "$HOME/.slipway/agent" || exit 0` + "\n"
 	for _, sum := range sums {
 		if sum != "" {
-			script += " " + sum + "/slipway"
+			script += fmt.Sprintf("if [ -f %[1]s/slipway ]; then s=$(sha256sum < %[1]s/slipway); if [ \"${s%%%% *}\" != %[1]s ]; then rm -f %[1]s/slipway; echo removed; fi; fi\n", sum)
 		}
 	}
-	return s.Run("exec sh -c " + quote(script))
+	out, err := s.Output("exec sh -c " + quote(script))
+	return len(out) > 0, err
 }
 
 // quote makes text one word of a shell command.

@@ -108,3 +108,28 @@ func TestTarget(t *testing.T) {
 		})
 	}
 }
+
+// What is in the agent's place and is not whole is put there anew.
+func TestDamagedAgent(t *testing.T) {
+	f := newField(t, 1)
+	target := f.target(t)
+	if c := target.Doctor(t.Context()); len(c) == 0 || c[0].Level != "ok" {
+		t.Fatalf("doctor: %+v", c)
+	}
+	agents, err := filepath.Glob(filepath.Join(f.homes[0], ".slipway/agent/*/slipway"))
+	if err != nil || len(agents) != 1 {
+		t.Fatalf("agents: %v %v", agents, err)
+	}
+	for name, text := range map[string]string{"empty": "", "cut off": "\x7fELF", "another": "#!/bin/sh\nexit 3\n"} {
+		f.pool.Forget()
+		if err := os.Remove(agents[0]); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(agents[0], []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if c := target.Doctor(t.Context()); len(c) == 0 || c[0].Level != "ok" {
+			t.Errorf("%s: doctor: %+v", name, c)
+		}
+	}
+}

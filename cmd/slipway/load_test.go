@@ -34,8 +34,14 @@ func TestLoad(t *testing.T) {
 		name    string
 		measure func()
 	}{
-		{"L1", l.silentStrangers}, {"L2", l.flood}, {"L3", l.manyPushes}, {"L4", l.competing},
-		{"L5", l.manyPlaces}, {"L6+L7", l.badClients}, {"L8", l.largeTree}, {"over", l.over},
+		{"L1", l.silentStrangers},
+		{"L2", l.flood},
+		{"L3", l.manyPushes},
+		{"L4", l.competing},
+		{"L5", l.manyPlaces},
+		{"L6+L7", l.badClients},
+		{"L8", l.largeTree},
+		{"over", l.over},
 	} {
 		t.Run(m.name, func(sub *testing.T) {
 			l.T = sub

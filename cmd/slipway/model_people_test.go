@@ -171,8 +171,14 @@ func (p *person) order(a *attempt) error {
 	to := a.place.String()
 	p.made++
 	orders := [][]string{
-		{"redeploy", to}, {"rollback", to}, {"vars", "set", to, ""}, {"vars", "set", to, ""}, {"cancel", to},
-		{"promote", "shop/dev", "staging"}, {"releases", to, "--json"}, {"rollback", to, "--keep-vars"},
+		{"redeploy", to},
+		{"rollback", to},
+		{"vars", "set", to, ""},
+		{"vars", "set", to, ""},
+		{"cancel", to},
+		{"promote", "shop/dev", "staging"},
+		{"releases", to, "--json"},
+		{"rollback", to, "--keep-vars"},
 	}
 	words := orders[p.rand.IntN(len(orders))]
 	a.what = words[0]
