@@ -13,6 +13,7 @@ const maxHeld = 64 << 10
 // only, so that those of several hosts do not run into each other.
 type prefixed struct {
 	out    io.Writer
+	turn   *sync.Mutex // of all hosts, for out
 	prefix string
 
 	mu   sync.Mutex
@@ -39,8 +40,10 @@ func (p *prefixed) Write(b []byte) (int, error) {
 	}
 }
 
-// line writes what is held; the caller holds the lock.
+// line writes what is held; the caller holds the lock of what is held.
 func (p *prefixed) line() error {
+	p.turn.Lock()
+	defer p.turn.Unlock()
 	text := append([]byte(p.prefix), p.held...)
 	p.held = p.held[:0]
 	_, err := p.out.Write(append(text, '\n'))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -283,11 +284,12 @@ func (t *Target) Restart(ctx context.Context, s builder.Stage, out io.Writer) er
 }
 
 func (t *Target) steps(ctx context.Context, s builder.Stage, out io.Writer, step func(agent.Remote, context.Context, builder.Stage, io.Writer) error) error {
+	var turn sync.Mutex
 	return t.each(ctx, s.AppEnv, 1, func(ctx context.Context, i int, m agent.Remote) error {
 		if len(t.o.Env.Hosts) == 1 {
 			return step(m, ctx, s, out)
 		}
-		own := &prefixed{out: out, prefix: t.hosts[i].name + ": "}
+		own := &prefixed{out: out, turn: &turn, prefix: t.hosts[i].name + ": "}
 		return errors.Join(step(m, ctx, s, own), own.flush())
 	})
 }
