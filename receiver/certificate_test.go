@@ -224,8 +224,9 @@ func TestCertificateInOpenConnection(t *testing.T) {
 
 // What OpenSSH's own tools make and show is taken, whatever kinds of keys.
 func TestCertificatesOfOpenSSH(t *testing.T) {
-	var trusted []gossh.PublicKey
-	d := openDoor(t, options{trusted: func() []gossh.PublicKey { return trusted }})
+	var trusted atomic.Pointer[[]gossh.PublicKey]
+	trusted.Store(&[]gossh.PublicKey{})
+	d := openDoor(t, options{trusted: func() []gossh.PublicKey { return *trusted.Load() }})
 	keygen := func(args ...string) {
 		t.Helper()
 		cmd := exec.Command("ssh-keygen", args...)
@@ -234,6 +235,7 @@ func TestCertificatesOfOpenSSH(t *testing.T) {
 			t.Fatalf("%s: %s", err, out)
 		}
 	}
+	var authorities []gossh.PublicKey
 	keys := map[string][]string{"ed25519": nil, "ecdsa": nil, "rsa": {"-b", "2048"}}
 	for kind, bits := range keys {
 		keygen(append([]string{"-q", "-t", kind, "-N", "", "-f", "ca_" + kind}, bits...)...)
@@ -242,8 +244,9 @@ func TestCertificatesOfOpenSSH(t *testing.T) {
 		must(t, err)
 		key, _, _, _, err := gossh.ParseAuthorizedKey(line)
 		must(t, err)
-		trusted = append(trusted, key)
+		authorities = append(authorities, key)
 	}
+	trusted.Store(&authorities)
 	as := func(user string, options ...string) result {
 		t.Helper()
 		cmd := d.ssh(anyone, "x")
