@@ -164,8 +164,28 @@ func (f *faulty) checkReleases(root string, rows []row) {
 	}
 }
 
-// checkLeft asserts that DIR has no file that only work in progress has.
+// checkLeft waits until DIR has no file that only work in progress has: git
+// itself takes its quarantine away as it ends, which is after the journal's end.
 func (f *faulty) checkLeft() {
+	f.Helper()
+	end := time.Now().Add(5 * time.Second)
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		left := f.left()
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			f.Errorf("left: %v", left)
+			return
+		}
+		<-look.C
+	}
+}
+
+// left lists the files of work in progress.
+func (f *faulty) left() (left []string) {
 	f.Helper()
 	f.must(filepath.WalkDir(f.dir, func(path string, e fs.DirEntry, err error) error {
 		switch {
@@ -178,14 +198,16 @@ func (f *faulty) checkLeft() {
 		switch {
 		case name == ".spare" && f.server != nil: // one may just be made
 			return fs.SkipDir
-		case e.Type().IsRegular() && strings.HasPrefix(path, filepath.Join(f.dir, "tmp")+"/"):
-			f.Errorf("%s is left", path)
+		case e.Type().IsRegular() && strings.HasPrefix(path, filepath.Join(f.dir, "tmp")+"/"),
+			strings.HasPrefix(name, "tmp_"), strings.HasSuffix(name, ".keep"), strings.HasSuffix(name, ".new"):
+			left = append(left, path)
 		case name == "slipway.lock", name == ".lock" && strings.HasPrefix(path, filepath.Join(f.dir, "apps")+"/"):
-		case strings.HasPrefix(name, "tmp_"), strings.HasSuffix(name, ".lock"), strings.HasSuffix(name, ".keep"), strings.HasSuffix(name, ".new"):
-			f.Errorf("%s is left", path)
+		case strings.HasSuffix(name, ".lock"):
+			left = append(left, path)
 		}
 		return nil
 	}))
+	return left
 }
 
 // checkProcesses waits until the server is the only process of this DIR.
