@@ -87,8 +87,8 @@ func TestUpdateSurprises(t *testing.T) {
 		do    func(dir string) error
 		wrong string
 	}{
-		// Of a directory whose list is read first, it is the list that tells.
-		{"a file more", func(dir string) error { return os.WriteFile(dir+"/deep/new", nil, 0o644) }, ""},
+		// It is the directory's time that tells, or its list: whichever is looked at first.
+		{"a file more", func(dir string) error { return os.WriteFile(dir+"/deep/new", nil, 0o644) }, "somebody else"},
 		{"a file less", func(dir string) error { return os.Remove(dir + "/deep/er/two") }, "time"},
 		{"a file more in the root", func(dir string) error { return os.WriteFile(dir+"/new", nil, 0o644) }, "was changed"},
 		{"written to", func(dir string) error { return os.WriteFile(dir+"/bin/run", []byte("#!/bin/ed\n"), 0o755) }, "time"},
