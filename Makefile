@@ -11,8 +11,10 @@ lint:
 	tools/need.sh git
 	tools/lint.sh
 
-bench:
-	tools/bench/bench.sh
+bench: build
+	tools/need.sh git openssh-client openssh-server rsync
+	go build -C tools -o $(CURDIR)/bin/tools/ ./bench
+	bin/tools/bench -page docs/benchmarks.md -json bin/bench.json $(BENCH)
 
 soak:
 	tools/need.sh git openssh-client openssh-server
