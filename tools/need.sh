@@ -7,6 +7,7 @@ set -eu
 has() {
 	case $1 in
 	python3-django) /usr/bin/python3 -c 'import django' 2>/dev/null ;;
+	python3-psycopg2) /usr/bin/python3 -c 'import psycopg2' 2>/dev/null ;;
 	gunicorn) [ -x /usr/bin/gunicorn ] ;;
 	postgresql) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ;;
 	openssh-server) [ -x /usr/sbin/sshd ] ;;
