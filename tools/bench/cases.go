@@ -73,7 +73,7 @@ func (b *bench) round(set *dataSet, round int) error {
 	}
 	clone, plain := here("clone"), here("plain")
 
-	if err := b.cold(s, "cold", set.app, clone, true); err != nil {
+	if err := b.cold(s, "cold", set.app, clone); err != nil {
 		return err
 	}
 	if err := b.sh("plain tree", `cp -a "$CLONE" "$PLAIN"; find "$PLAIN" -name .git -prune -exec rm -rf {} +`, "CLONE="+clone, "PLAIN="+plain); err != nil {
@@ -150,11 +150,9 @@ git -C "$CLONE" commit -qam "One submodule"`},
 	if err := ours("message", slip); err != nil {
 		return err
 	}
-	steps, err := s.steps("shop/dev")
-	if err != nil {
+	if err := b.steps(s, "message", "shop/dev", "tree"); err != nil {
 		return err
 	}
-	b.add("message", "tree step of Slipway", "s", steps["tree"])
 	if err := b.took("message", "cp -a", func() error { return b.sh("cp", copyTree, vars("copy", "tree")...) }); err != nil {
 		return err
 	}
@@ -165,7 +163,7 @@ git -C "$CLONE" commit -qam "One submodule"`},
 }
 
 // cold is a first push with an empty cache, beside a clone; the clone is kept.
-func (b *bench) cold(s *slipway, what, url, clone string, count bool) error {
+func (b *bench) cold(s *slipway, what, url, clone string) error {
 	err := b.took(what, "clone", func() error { return b.sh("clone", cloneAnew, "URL="+url, "TO="+clone) })
 	if err != nil {
 		return err
@@ -178,11 +176,20 @@ func (b *bench) cold(s *slipway, what, url, clone string, count bool) error {
 		return err
 	}
 	after, err := b.source.logins()
-	if err != nil || !count {
+	if err != nil {
 		return err
 	}
 	b.add(what, "logins of Slipway", "", float64(after-before))
-	return nil
+	return b.steps(s, what, "shop/dev", "plan", "tree")
+}
+
+// steps adds what the newest release says of how long its steps took.
+func (b *bench) steps(s *slipway, what, appEnv string, names ...string) error {
+	steps, err := s.steps(appEnv)
+	for _, name := range names {
+		b.add(what, name+" step of Slipway", "s", steps[name])
+	}
+	return err
 }
 
 // far is a first push, and a clone, where the source is 10 ms away.
@@ -204,6 +211,9 @@ func (b *bench) far(set *dataSet, round int) error {
 		return err
 	}
 	if err := b.took("cold far", slip, func() error { return s.deploy(clone, "shop/dev") }); err != nil {
+		return err
+	}
+	if err := b.steps(s, "cold far", "shop/dev", "plan", "tree"); err != nil {
 		return err
 	}
 	return s.stop()

@@ -113,8 +113,13 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 // fill takes what is not set from base.
 func (n *sizes) fill(base sizes) {
 	for _, f := range []struct{ at, from *int }{
-		{&n.Files, &base.Files}, {&n.Commits, &base.Commits}, {&n.Modules, &base.Modules}, {&n.Big, &base.Big},
-		{&n.Pack, &base.Pack}, {&n.Environments, &base.Environments}, {&n.Rounds, &base.Rounds},
+		{&n.Files, &base.Files},
+		{&n.Commits, &base.Commits},
+		{&n.Modules, &base.Modules},
+		{&n.Big, &base.Big},
+		{&n.Pack, &base.Pack},
+		{&n.Environments, &base.Environments},
+		{&n.Rounds, &base.Rounds},
 	} {
 		if *f.at == 0 {
 			*f.at = *f.from
