@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +26,8 @@ type AppSources struct {
 }
 
 var (
-	serviceName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,15}$`)
-	processName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
+	serviceName = NewPattern(`^[a-z][a-z0-9_]{0,15}$`)
+	processName = NewPattern(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 )
 
 // ParseAppFiles reads an app's files: slipway.toml, or in its place dotcloud.yml, or

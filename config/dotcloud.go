@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,7 +25,7 @@ type dotCloudStep struct {
 }
 
 var (
-	dotCloudName  = regexp.MustCompile(`^[a-z0-9_]{1,16}$`)
+	dotCloudName  = NewPattern(`^[a-z0-9_]{1,16}$`)
 	dotCloudCode  = []string{"custom", "java", "nodejs", "opa", "perl", "php", "python", "ruby", "static"}
 	dotCloudData  = []string{"mongodb", "mysql", "mysql-masterslave", "postgis", "postgresql", "rabbitmq", "redis", "smtp", "solr", "memcached"}
 	dotCloudKnown = []string{

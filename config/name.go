@@ -2,13 +2,12 @@ package config
 
 import (
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 )
 
 // name is CONTRACT's rule for the name of an app and of an environment.
-var name = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+var name = NewPattern(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
 // App is the valid name of an app.
 type App struct{ name string }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -96,7 +95,7 @@ func (b *nodes) checkText(data []byte) (text string, ok bool) {
 	return text, len(b.bad) == 0
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var yamlLine = NewPattern(`^yaml: (?:line (\d+): )?`)
 
 // parseYAML reads the first document of a YAML file; an empty one is nothing.
 func parseYAML(file string, data []byte) (*node, Mistakes) {

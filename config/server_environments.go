@@ -6,7 +6,6 @@ import (
 	"os/user"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -182,7 +181,7 @@ func within(a, b string) bool {
 	return a == b || strings.HasPrefix(a, strings.TrimSuffix(b, "/")+"/")
 }
 
-var login = regexp.MustCompile(`^[a-z_][a-z0-9_.-]{0,31}$`)
+var login = NewPattern(`^[a-z_][a-z0-9_.-]{0,31}$`)
 
 // checkBranch has git's rules for the name of a branch.
 func checkBranch(s string) (text string) {

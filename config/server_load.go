@@ -8,7 +8,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -195,7 +194,7 @@ func (l *loader) limits(t *table) {
 	t.unknown()
 }
 
-var uidRange = regexp.MustCompile(`^([0-9]{1,10})-([0-9]{1,10})$`)
+var uidRange = NewPattern(`^([0-9]{1,10})-([0-9]{1,10})$`)
 
 // uids takes "LOW-HIGH".
 func uids(t *table, def [2]int) [2]int {

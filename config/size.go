@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +12,7 @@ import (
 // maxSize is the largest number of bytes that a setting may name.
 const maxSize = int64(1) << 50
 
-var sizeForm = regexp.MustCompile(`^([0-9][0-9_]*) ?([A-Za-z]*)$`)
+var sizeForm = NewPattern(`^([0-9][0-9_]*) ?([A-Za-z]*)$`)
 
 // ParseSize reads a whole number of bytes with a unit: B, KiB to TiB (powers of
 // 1024) or kB to TB (powers of 1000).

@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -14,10 +13,10 @@ const maxURL = 512
 var (
 	// userName is a login on a server; '%' is left out so that nothing is
 	// decoded in it.
-	userName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$`)
-	label    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	helper   = regexp.MustCompile(`^[A-Za-z0-9+.-]*::`)
-	scheme   = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
+	userName = NewPattern(`^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$`)
+	label    = NewPattern(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	helper   = NewPattern(`^[A-Za-z0-9+.-]*::`)
+	scheme   = NewPattern(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
 )
 
 const urlForms = "use ssh://user@host/path, user@host:path or https://host/path"

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -12,7 +11,7 @@ import (
 // included.
 const maxVarBytes = 128<<10 - 255 - 2
 
-var varName = regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,254}$`)
+var varName = NewPattern(`^[A-Z_][A-Z0-9_]{0,254}$`)
 
 // ParseVarName checks the name of an environment variable that a user may set:
 // [A-Z_][A-Z0-9_]*, at most 255 bytes, none of the names that are Slipway's or

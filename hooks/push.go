@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -26,7 +25,7 @@ const (
 	maxOptions = 32      // of one push
 )
 
-var oid = regexp.MustCompile(`^[0-9a-f]{40}$`)
+var oid = config.NewPattern(`^[0-9a-f]{40}$`)
 
 // parseUpdates reads the lines that git gives to pre-receive: OLD SP NEW SP REF.
 func parseUpdates(r io.Reader) ([]update, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -137,7 +136,7 @@ func (s *Server) caller(ctx context.Context, id identity, from net.Addr) (store.
 	return who, nil
 }
 
-var plainUser = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
+var plainUser = config.NewPattern(`^[A-Za-z0-9._@-]{1,64}$`)
 
 // shownUser is a user name as it is logged and kept: at most 64 bytes of it,
 // quoted unless it is plain.

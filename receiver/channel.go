@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"regexp"
 	"sync/atomic"
 
 	gossh "golang.org/x/crypto/ssh"
+
+	"slipway/config"
 )
 
 // channel is one session of a connection. Its fields are set by the goroutine
@@ -186,8 +187,8 @@ func (ch *channel) terminal(payload []byte) bool {
 var (
 	// termName is a name that may stand in an environment and name a file of
 	// terminfo.
-	termName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
-	gitVersions = regexp.MustCompile(`^(version=[012])(:[a-z0-9.=-]{1,64}){0,4}$`)
+	termName    = config.NewPattern(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
+	gitVersions = config.NewPattern(`^(version=[012])(:[a-z0-9.=-]{1,64}){0,4}$`)
 )
 
 // gitProtocol takes the version out of GIT_PROTOCOL, the one variable that a

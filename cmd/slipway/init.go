@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -172,7 +171,7 @@ func firstEnv(cfg *config.Server) string {
 	return slices.Min(names)
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`)
+var plainWord = config.NewPattern(`^[A-Za-z0-9_./:@%+,=-]+$`)
 
 // shellWord quotes a word for a shell where it must be.
 func shellWord(s string) string {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +16,7 @@ import (
 	"slipway/store"
 )
 
-var keyName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}$`)
+var keyName = config.NewPattern(`^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}$`)
 
 func keyCommands() command {
 	return command{name: "key", short: "Public keys that may call", sub: []command{

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -20,8 +19,8 @@ import (
 // A repository of the cache is named by the hash of its URL, with the URL in
 // it. One that was fetched anew, for a single plan, has that plan's id before.
 var (
-	cacheName = regexp.MustCompile(`^[0-9a-f]{64}\.git$`)
-	freshName = regexp.MustCompile(`^fresh-[A-Z2-7]+-[0-9a-f]{64}\.git$`)
+	cacheName = config.NewPattern(`^[0-9a-f]{64}\.git$`)
+	freshName = config.NewPattern(`^fresh-[A-Z2-7]+-[0-9a-f]{64}\.git$`)
 )
 
 // cacheDir is the repository of a URL; id is that of a plan that is fetched
