@@ -91,7 +91,7 @@ func (s *Server) checkLock(ctx context.Context, ae config.AppEnv) error {
 
 // begin gives the release its number, its log and its journal entry.
 func (d *deploy) begin(ctx context.Context) error {
-	title, err := d.repo().title(ctx, d.commit)
+	title, err := d.repo.title(ctx, d.commit)
 	if err != nil {
 		return err
 	}

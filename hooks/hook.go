@@ -150,7 +150,9 @@ func (p *Push) plan(ctx context.Context, call *socket.Session, progress *builder
 			quarantine[k] = v
 		}
 	}
-	accepted, err := p.s.checkRefs(ctx, p.ae, updates, quarantine)
+	repo := openRepository(ctx, p.Dir(), quarantine)
+	defer repo.close()
+	accepted, err := p.s.checkRefs(ctx, p.ae, updates, repo)
 	if err != nil {
 		return nil, "", err
 	}
@@ -158,7 +160,7 @@ func (p *Push) plan(ctx context.Context, call *socket.Session, progress *builder
 	d := &deploy{
 		s: p.s, caller: p.caller, ae: p.ae, reason: store.Push, progress: progress,
 		ref: accepted.branch.ref, old: accepted.branch.old, commit: accepted.branch.new, tags: accepted.tags,
-		quarantine: quarantine, options: options, cancel: p.leave,
+		quarantine: quarantine, repo: repo, options: options, cancel: p.leave,
 	}
 	return d, detail, d.prepare(ctx)
 }

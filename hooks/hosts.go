@@ -176,7 +176,7 @@ func (s *Server) makeAgain(ctx context.Context, target builder.Target, r *store.
 		return err
 	}
 	resolved, err := s.o.Resolver.Resolve(ctx, submodule.Request{
-		AppEnv: r.AppEnv, Repo: submodule.Repo{Dir: d.repo().dir}, Commit: r.Commit, Upstream: base, Skip: r.Plan.Skipped,
+		AppEnv: r.AppEnv, Repo: submodule.Repo{Dir: d.gitDir()}, Commit: r.Commit, Upstream: base, Skip: r.Plan.Skipped,
 	})
 	if resolved.Close != nil {
 		defer resolved.Close()
@@ -184,7 +184,7 @@ func (s *Server) makeAgain(ctx context.Context, target builder.Target, r *store.
 	if err != nil {
 		return err
 	}
-	parts := partsOf(tree.Part{Dir: d.repo().dir, Commit: r.Commit}, resolved)
+	parts := partsOf(tree.Part{Dir: d.gitDir(), Commit: r.Commit}, resolved)
 	if d.manifest, err = d.readTree(ctx, parts, resolved.Plan.Skipped); err != nil {
 		return err
 	}

@@ -29,11 +29,11 @@ func (d *deploy) takeOver() error {
 // makeTree resolves the plan, checks the whole tree and lays it into the
 // target.
 func (d *deploy) makeTree(ctx context.Context) error {
-	app := tree.Part{Dir: d.repo().dir, Env: d.quarantine, Commit: d.commit}
+	app := tree.Part{Dir: d.gitDir(), Env: d.quarantine, Commit: d.commit}
 	if err := fault.Hit("app.read"); err != nil {
 		return err
 	}
-	if err := d.readApp(ctx, app); err != nil {
+	if err := d.readApp(); err != nil {
 		return err
 	}
 	if err := d.checkNeeds(); err != nil {
@@ -157,7 +157,7 @@ func (d *deploy) resolve(ctx context.Context) (submodule.Result, error) {
 	}
 	took := d.step("plan", "fetching submodules")
 	resolved, err := d.s.o.Resolver.Resolve(ctx, submodule.Request{
-		AppEnv: d.ae, Repo: submodule.Repo{Dir: d.repo().dir, Env: d.quarantine}, Commit: d.commit,
+		AppEnv: d.ae, Repo: submodule.Repo{Dir: d.gitDir(), Env: d.quarantine}, Commit: d.commit,
 		Upstream: base, Skip: d.app.Submodules.Skip, NoCache: d.options.noCache,
 	})
 	took()

@@ -27,6 +27,7 @@ type deploy struct {
 	old, commit store.OID // of the ref; equal where the deploy does not move it
 	tags        []update
 	quarantine  map[string]string
+	repo        *repository // while prepare runs
 	options     pushOptions
 	reuse       *store.Release                       // build and plan to use again, nil to build anew
 	plan        *store.Plan                          // commits that must come out, nil to take what the tree pins
@@ -67,6 +68,10 @@ type deploy struct {
 // prepare takes the deploy up to a staged release that is checked and ready to
 // be switched to. On an error nothing is left of it but its log and its row.
 func (d *deploy) prepare(ctx context.Context) error {
+	if d.repo == nil {
+		d.repo = openRepository(ctx, d.gitDir(), d.quarantine)
+		defer d.repo.close()
+	}
 	err := d.s.Guarded(func() error { return d.enter(ctx) })
 	if err != nil {
 		if d.ticket != nil {
@@ -134,9 +139,8 @@ func (d *deploy) stageAll(ctx context.Context) (err error) {
 	return d.build(ctx)
 }
 
-func (d *deploy) repo() repository {
-	return repository{d.s.o.Store.RepoPath(d.ae.App()), d.quarantine}
-}
+// gitDir is the app's repository.
+func (d *deploy) gitDir() string { return d.s.o.Store.RepoPath(d.ae.App()) }
 
 // phase moves the journal on.
 func (d *deploy) phase(ctx context.Context, p store.Phase) error {

@@ -1,7 +1,6 @@
 package hooks
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -19,8 +18,9 @@ const (
 
 // readApp reads what the app says about itself, says what of it has no
 // counterpart, and refuses a postinstall that could not run.
-func (d *deploy) readApp(ctx context.Context, app tree.Part) error {
-	src, err := readSources(ctx, app)
+func (d *deploy) readApp() error {
+	app := tree.Files{Objects: d.repo.objects, Commit: d.commit}
+	src, err := readSources(app)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (d *deploy) readApp(ctx context.Context, app tree.Part) error {
 		return err
 	}
 	has := func(path string) (bool, error) {
-		head, mode, err := tree.Head(ctx, app, path, postinstallHead)
+		head, mode, err := app.Head(path, postinstallHead)
 		if err != nil || mode == "" {
 			return false, err
 		}
@@ -44,7 +44,7 @@ func (d *deploy) readApp(ctx context.Context, app tree.Part) error {
 	if d.rel.App, err = json.Marshal(d.app); err != nil {
 		return err
 	}
-	unread, err := unreadFiles(ctx, app, d.app.DotCloud)
+	unread, err := unreadFiles(app, d.app.DotCloud)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (d *deploy) readApp(ctx context.Context, app tree.Part) error {
 
 // readSources reads the files that an app's settings come from. One that will
 // not be read, as another stands before it, is only looked for.
-func readSources(ctx context.Context, app tree.Part) (src config.AppSources, err error) {
+func readSources(app tree.Files) (src config.AppSources, err error) {
 	found := false
 	for _, f := range []struct {
 		name string
@@ -74,7 +74,7 @@ func readSources(ctx context.Context, app tree.Part) (src config.AppSources, err
 		{config.AppJSONName, &src.AppJSON},
 	} {
 		if found {
-			_, mode, err := tree.Head(ctx, app, f.name, 0)
+			_, mode, err := app.Head(f.name, 0)
 			if err != nil {
 				return src, err
 			}
@@ -83,7 +83,7 @@ func readSources(ctx context.Context, app tree.Part) (src config.AppSources, err
 			}
 			continue
 		}
-		content, mode, err := tree.File(ctx, app, f.name, maxAppFile)
+		content, mode, err := app.File(f.name, maxAppFile)
 		if err != nil {
 			return src, err
 		}
@@ -91,7 +91,7 @@ func readSources(ctx context.Context, app tree.Part) (src config.AppSources, err
 			*f.into = append([]byte{}, content...) // not nil, even if it is empty
 		}
 	}
-	content, mode, err := tree.File(ctx, app, config.ProcfileName, maxAppFile)
+	content, mode, err := app.File(config.ProcfileName, maxAppFile)
 	if err == nil && mode != "" {
 		src.Procfile = append([]byte{}, content...)
 	}
@@ -99,7 +99,7 @@ func readSources(ctx context.Context, app tree.Part) (src config.AppSources, err
 }
 
 // unreadFiles are notes on the files that dotCloud itself acted on.
-func unreadFiles(ctx context.Context, app tree.Part, old *config.DotCloud) (notes []config.Note, err error) {
+func unreadFiles(app tree.Files, old *config.DotCloud) (notes []config.Note, err error) {
 	if old == nil {
 		return nil, nil
 	}
@@ -110,7 +110,7 @@ func unreadFiles(ctx context.Context, app tree.Part, old *config.DotCloud) (note
 			{"uwsgi.conf", "not used; [deploy] restart starts what serves"},
 			{"supervisord.conf", "not used; [deploy] restart starts what runs"},
 		} {
-			_, mode, err := tree.Head(ctx, app, path.Join(root, f.name), 0)
+			_, mode, err := app.Head(path.Join(root, f.name), 0)
 			if err != nil {
 				return nil, err
 			}

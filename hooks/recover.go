@@ -265,7 +265,8 @@ func (s *Server) settleRest(ctx context.Context, e store.Entry) error {
 // moveRef moves the ref of a committed deploy once more, if everything that it
 // leads to is there.
 func (s *Server) moveRef(ctx context.Context, e store.Entry) error {
-	repo := repository{dir: s.o.Store.RepoPath(e.AppEnv.App())}
+	repo := openRepository(ctx, s.o.Store.RepoPath(e.AppEnv.App()), nil)
+	defer repo.close()
 	if _, err := repo.output(ctx, []git.Opt{"rev-list", "--objects", "--quiet"}, string(e.New)); err != nil {
 		return fmt.Errorf("%s was at %s, which is damaged: %w", e.Ref, e.New.Short(), err)
 	}

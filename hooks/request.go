@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -188,7 +187,7 @@ func (d *deploy) choosePromoted(ctx context.Context, from config.AppEnv) error {
 	if err := d.aim(ctx); err != nil || d.old == store.ZeroOID || !d.env.Protected {
 		return err
 	}
-	forward, err := d.repo().ancestor(ctx, d.old, d.commit)
+	forward, err := d.repo.forward(ctx, d.old, d.commit)
 	if err == nil && !forward {
 		err = config.Errorf(config.Denied, fmt.Sprintf("rollback %s goes back on purpose", d.ae),
 			"%s is protected, and %s lacks commits that are live there", d.ae.Env(), from)
@@ -265,12 +264,13 @@ func (s *Server) setVars(ctx context.Context, ae config.AppEnv, by string, vars 
 	return s.o.Store.ChangeVars(ctx, ae, by, set, unset)
 }
 
-var revision = regexp.MustCompile(`^[0-9a-f]{4,40}$`)
+var revision = config.NewPattern(`^[0-9a-f]{4,40}$`)
 
 // commit resolves the name of a commit, at least four of its digits, or a
 // branch or tag of ae.
 func (s *Server) commit(ctx context.Context, ae config.AppEnv, name string) (store.OID, error) {
-	repo := repository{dir: s.o.Store.RepoPath(ae.App())}
+	repo := openRepository(ctx, s.o.Store.RepoPath(ae.App()), nil)
+	defer repo.close()
 	candidates := []string{}
 	if revision.MatchString(name) {
 		candidates = append(candidates, name)

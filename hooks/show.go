@@ -22,7 +22,7 @@ func (d *deploy) header(ctx context.Context) error {
 	title := d.rel.Title
 	if d.options.dryRun {
 		var err error
-		if title, err = d.repo().title(ctx, d.commit); err != nil {
+		if title, err = d.repo.title(ctx, d.commit); err != nil {
 			return err
 		}
 	}

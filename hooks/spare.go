@@ -229,7 +229,7 @@ func (s *Server) fillSpare(ctx context.Context, cfg *config.Server, keeper build
 	if err != nil {
 		return false, err
 	}
-	repo := d.repo().dir
+	repo := d.gitDir()
 	res, err := s.o.Resolver.Resolve(ctx, submodule.Request{
 		AppEnv: d.ae, Repo: submodule.Repo{Dir: repo}, Commit: live.Commit, Upstream: base, Skip: live.Plan.Skipped, Offline: true,
 	})

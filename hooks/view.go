@@ -7,7 +7,6 @@ import (
 
 	"slipway/config"
 	"slipway/hooks/submodule"
-	"slipway/hooks/tree"
 	"slipway/store"
 )
 
@@ -35,10 +34,12 @@ func (s *Server) Plan(ctx context.Context, by store.Caller, ae config.AppEnv, co
 	}
 	cfg := s.o.Config()
 	d := &deploy{s: s, ae: ae, cfg: cfg, env: cfg.Environments[ae.Env()], commit: v.Commit, live: v.Live}
-	if v.Title, err = d.repo().title(ctx, v.Commit); err != nil {
+	d.repo = openRepository(ctx, d.gitDir(), nil)
+	defer d.repo.close()
+	if v.Title, err = d.repo.title(ctx, v.Commit); err != nil {
 		return v, err
 	}
-	if err := d.readApp(ctx, tree.Part{Dir: d.repo().dir, Commit: v.Commit}); err != nil {
+	if err := d.readApp(); err != nil {
 		return v, err
 	}
 	v.Settings, v.Notes = d.app.From, notesText(d.app, d.notes)
@@ -47,7 +48,7 @@ func (s *Server) Plan(ctx context.Context, by store.Caller, ae config.AppEnv, co
 		return v, err
 	}
 	res, err := s.o.Resolver.Resolve(ctx, submodule.Request{
-		AppEnv: ae, Repo: submodule.Repo{Dir: d.repo().dir}, Commit: v.Commit, Upstream: base, Skip: d.app.Submodules.Skip,
+		AppEnv: ae, Repo: submodule.Repo{Dir: d.gitDir()}, Commit: v.Commit, Upstream: base, Skip: d.app.Submodules.Skip,
 	})
 	if res.Close != nil {
 		defer res.Close()

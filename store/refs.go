@@ -24,6 +24,9 @@ func (s *Store) Ref(ctx context.Context, ae config.AppEnv, ref string) (OID, err
 		return ZeroOID, err
 	}
 	name := inNamespace(ae.Env(), ref)
+	if at, ok := looseRef(s.RepoPath(ae.App()), name); ok {
+		return at, nil
+	}
 	if strings.ContainsAny(name, "*?[\\") { // for-each-ref takes patterns, and no ref has these
 		return ZeroOID, nil
 	}
@@ -45,6 +48,24 @@ func (s *Store) Ref(ctx context.Context, ae config.AppEnv, ref string) (OID, err
 		}
 	}
 	return ZeroOID, nil
+}
+
+// looseRef reads a ref that has a file of its own, as those have that are written
+// to; a git process would take much longer to say the same. Whatever is not
+// plainly a commit there is left for git to judge.
+func looseRef(repo, name string) (OID, bool) {
+	if !filepath.IsLocal(name) {
+		return "", false
+	}
+	text, err := os.ReadFile(filepath.Join(repo, name))
+	if err != nil {
+		return "", false
+	}
+	at, whole := strings.CutSuffix(string(text), "\n")
+	if _, err := git.ParseHash(at); err != nil || !whole || OID(at) == ZeroOID {
+		return "", false
+	}
+	return OID(at), true
 }
 
 // SetHead makes branch (main, without refs/heads/) the one that a clone of ae

@@ -140,14 +140,14 @@ func declined(w want, no *declinedError) error {
 // finish proves that the commit is there, is a commit and is whole, and marks
 // it. Git has proved the last where it was asked for the commit itself.
 func (r *Resolver) finish(ctx context.Context, w want, byRefs bool) error {
-	cat, err := git.OpenCat(ctx, w.dir, nil)
+	id, err := git.ParseHash(string(w.commit))
 	if err != nil {
 		return err
 	}
-	o, err := cat.Info(string(w.commit))
-	if cerr := cat.Close(); err == nil {
-		err = cerr
-	}
+	objects := git.OpenObjects(ctx, w.dir, nil)
+	defer objects.Close()
+	var o git.Object
+	err = objects.Info([]git.Hash{id}, func(_ int, got git.Object) error { o = got; return nil })
 	switch {
 	case errors.Is(err, git.ErrNoObject):
 		return neverPushed(w.url, w.commit)

@@ -3,7 +3,6 @@ package submodule
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,7 +39,7 @@ type contents struct {
 type memory struct {
 	mu      sync.Mutex
 	commits map[store.OID]*contents
-	plain   map[string]bool // raw names of trees without a gitlink below
+	plain   map[git.Hash]bool // trees without a gitlink below
 }
 
 const (
@@ -63,17 +62,17 @@ func (m *memory) remember(id store.OID, c *contents) {
 	m.commits[id] = c
 }
 
-func (m *memory) isPlain(tree string) bool {
+func (m *memory) isPlain(tree git.Hash) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.plain[tree]
 }
 
-func (m *memory) rememberPlain(trees []string) {
+func (m *memory) rememberPlain(trees []git.Hash) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.plain == nil || len(m.plain)+len(trees) > maxPlain {
-		m.plain = make(map[string]bool, len(trees))
+		m.plain = make(map[git.Hash]bool, len(trees))
 	}
 	for _, t := range trees[:min(len(trees), maxPlain)] {
 		m.plain[t] = true
@@ -87,40 +86,45 @@ func (r *Resolver) read(ctx context.Context, repo Repo, commit store.OID) (*cont
 	if c := r.memory.commit(commit); c != nil {
 		return c, nil
 	}
-	cat, err := git.OpenCat(ctx, repo.Dir, repo.Env)
-	if err != nil {
-		return nil, err
-	}
-	c, err := r.readCommit(cat, commit)
-	if cerr := cat.Close(); err == nil && cerr != nil {
-		return nil, cerr
-	}
+	objects := git.OpenObjects(ctx, repo.Dir, repo.Env)
+	defer objects.Close()
+	c, err := r.readCommit(objects, commit)
 	if err == nil {
 		r.memory.remember(commit, c)
 	}
 	return c, err
 }
 
-func (r *Resolver) readCommit(cat *git.Cat, commit store.OID) (*contents, error) {
+func (r *Resolver) readCommit(objects *git.Objects, commit store.OID) (*contents, error) {
 	limits := r.o.Config().Limits
-	head, err := object(cat, string(commit), "commit", maxObject)
+	id, err := git.ParseHash(string(commit))
+	if err != nil {
+		return nil, err
+	}
+	head, err := object(objects, id, "commit", maxObject)
 	if err != nil {
 		return nil, err
 	}
 	line, _, _ := bytes.Cut(head, []byte("\n"))
 	name, ok := bytes.CutPrefix(line, []byte("tree "))
-	root, err := hex.DecodeString(string(name))
-	if !ok || err != nil || len(root) != 20 {
+	root, err := git.ParseHash(string(name))
+	if !ok || err != nil {
 		return nil, fmt.Errorf("commit %s is malformed", commit)
 	}
-	w := &linkWalk{cat: cat, memory: &r.memory, most: limits.Submodules, trees: limits.TreeFiles, seen: map[string][]gitlink{}}
+	w := &linkWalk{
+		objects: objects, memory: &r.memory, most: limits.Submodules, trees: limits.TreeFiles,
+		folders: map[git.Hash]*folder{}, seen: map[git.Hash][]gitlink{},
+	}
 	c := &contents{astray: map[string]string{}}
-	if c.links, err = w.tree(string(root), 0); err != nil {
+	if err := w.load(root); err != nil {
+		return nil, err
+	}
+	if c.links, err = w.tree(root, 0); err != nil {
 		return nil, err
 	}
 	r.memory.rememberPlain(w.plain)
 	slices.SortFunc(c.links, func(a, b gitlink) int { return strings.Compare(a.path, b.path) })
-	mode, id, err := w.lookup(string(root), ".gitmodules")
+	mode, id, err := w.lookup(root, ".gitmodules")
 	switch {
 	case err != nil:
 		return nil, err
@@ -129,7 +133,7 @@ func (r *Resolver) readCommit(cat *git.Cat, commit store.OID) (*contents, error)
 	case mode != "100644" && mode != "100755":
 		return nil, config.Errorf(config.Usage, "make it a plain file", ".gitmodules is not a plain file")
 	}
-	text, err := object(cat, hex.EncodeToString([]byte(id)), "blob", maxModules)
+	text, err := object(objects, id, "blob", maxModules)
 	var large *git.TooLargeError
 	if errors.As(err, &large) {
 		return nil, config.Errorf(config.Usage, "", ".gitmodules has %d bytes, more than %d", large.Size, large.Limit)
@@ -140,11 +144,11 @@ func (r *Resolver) readCommit(cat *git.Cat, commit store.OID) (*contents, error)
 	if c.entries, err = parseEntries(text); err != nil {
 		return nil, config.Errorf(config.Usage, "git config -f .gitmodules --list shows it", ".gitmodules %w", err)
 	}
-	return c, w.findAstray(string(root), c)
+	return c, w.findAstray(root, c)
 }
 
 // findAstray looks at entries that no gitlink uses.
-func (w *linkWalk) findAstray(root string, c *contents) error {
+func (w *linkWalk) findAstray(root git.Hash, c *contents) error {
 	for _, e := range c.entries {
 		if e.path == "" || findLink(c.links, e.path) != nil || checkPath(e.path) != "" {
 			continue
@@ -168,63 +172,107 @@ func findLink(links []gitlink, path string) *gitlink {
 	return &links[i]
 }
 
-// object reads one object and checks its kind.
-func object(cat *git.Cat, id, kind string, limit int64) ([]byte, error) {
-	o, b, err := cat.Read(id, limit)
-	if err == nil && o.Type != kind {
-		return nil, fmt.Errorf("object %s is a %s, not a %s", id, o.Type, kind)
+// object reads one object and checks its type.
+func object(objects *git.Objects, id git.Hash, kind string, limit int64) (content []byte, err error) {
+	err = objects.Contents([]git.Hash{id}, limit, func(_ int, o git.Object, body []byte) error {
+		content = body
+		return mustBe(id, o, kind)
+	})
+	return content, err
+}
+
+func mustBe(id git.Hash, o git.Object, kind string) error {
+	if o.Type != kind {
+		return fmt.Errorf("object %s is a %s, not a %s", id, o.Type, kind)
 	}
-	return b, err
+	return nil
 }
 
-// linkWalk reads the trees of one commit. Names of objects are raw here, 20
-// bytes.
+// linkWalk reads the trees of one commit.
 type linkWalk struct {
-	cat    *git.Cat
-	memory *memory
-	most   int // gitlinks
-	trees  int // different directories
-	seen   map[string][]gitlink
-	plain  []string
+	objects *git.Objects
+	memory  *memory
+	most    int // gitlinks
+	trees   int // different directories
+	folders map[git.Hash]*folder
+	seen    map[git.Hash][]gitlink
+	plain   []git.Hash
 }
 
-// tree returns the gitlinks below a tree, with paths from it.
-func (w *linkWalk) tree(id string, depth int) ([]gitlink, error) {
+// folder is what matters of one tree object: its gitlinks, and the trees in it.
+type folder struct {
+	links []gitlink
+	names []string // of subs
+	subs  []git.Hash
+}
+
+// load reads the trees below root, all of a level at once. Those that are known
+// to have no gitlink below are left out.
+func (w *linkWalk) load(root git.Hash) error {
+	level := []git.Hash{root}
+	for len(level) > 0 {
+		var next []git.Hash
+		err := w.objects.Contents(level, maxObject, func(i int, o git.Object, raw []byte) error {
+			if err := mustBe(level[i], o, "tree"); err != nil {
+				return err
+			}
+			f := &folder{}
+			w.folders[level[i]] = f
+			return each(level[i], raw, func(mode, name string, id git.Hash) error {
+				switch mode {
+				case "160000":
+					f.links = append(f.links, gitlink{name, store.OID(id.String())})
+				case "40000", "040000":
+					if w.memory.isPlain(id) {
+						return nil
+					}
+					f.names, f.subs = append(f.names, name), append(f.subs, id)
+					if _, known := w.folders[id]; !known {
+						w.folders[id] = nil // on its way
+						next = append(next, id)
+					}
+				}
+				if len(f.links) > w.most {
+					return w.tooMany()
+				}
+				if len(w.folders) > w.trees {
+					return config.Errorf(config.Usage, "an admin can raise [limits] tree_files", "the tree has more than %d directories", w.trees)
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+		level = next
+	}
+	return nil
+}
+
+// tree returns the gitlinks below a tree that was read, with paths from it.
+func (w *linkWalk) tree(id git.Hash, depth int) ([]gitlink, error) {
 	if found, ok := w.seen[id]; ok {
 		return found, nil
-	}
-	if w.memory.isPlain(id) {
-		w.seen[id] = nil
-		return nil, nil
 	}
 	if depth > maxDepth {
 		return nil, config.Errorf(config.Usage, "", "the tree is deeper than %d directories", maxDepth)
 	}
-	if len(w.seen) >= w.trees {
-		return nil, config.Errorf(config.Usage, "an admin can raise [limits] tree_files", "the tree has more than %d directories", w.trees)
-	}
-	w.seen[id] = nil
-	var found []gitlink
-	err := w.each(id, func(mode, name, id string) error {
-		switch mode {
-		case "160000":
-			found = append(found, gitlink{name, store.OID(hex.EncodeToString([]byte(id)))})
-		case "40000", "040000":
-			below, err := w.tree(id, depth+1)
-			if err != nil {
-				return err
-			}
-			for _, g := range below {
-				found = append(found, gitlink{name + "/" + g.path, g.commit})
-			}
+	f := w.folders[id]
+	found := f.links
+	for i, sub := range f.subs {
+		below, err := w.tree(sub, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range below {
+			found = append(found, gitlink{f.names[i] + "/" + g.path, g.commit})
 		}
 		if len(found) > w.most {
-			return config.Errorf(config.Usage, "an admin can raise [limits] submodules", "the tree has more than %d submodules", w.most)
+			break
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
+	}
+	if len(found) > w.most {
+		return nil, w.tooMany()
 	}
 	if len(found) == 0 {
 		w.plain = append(w.plain, id)
@@ -233,29 +281,33 @@ func (w *linkWalk) tree(id string, depth int) ([]gitlink, error) {
 	return found, nil
 }
 
-// each calls f for every entry of a tree.
-func (w *linkWalk) each(id string, f func(mode, name, id string) error) error {
-	raw, err := object(w.cat, hex.EncodeToString([]byte(id)), "tree", maxObject)
-	if err != nil {
-		return err
-	}
+func (w *linkWalk) tooMany() error {
+	return config.Errorf(config.Usage, "an admin can raise [limits] submodules", "the tree has more than %d submodules", w.most)
+}
+
+// each calls f for every entry of a tree object.
+func each(tree git.Hash, raw []byte, f func(mode, name string, id git.Hash) error) error {
 	for len(raw) > 0 {
 		mode, rest, ok := bytes.Cut(raw, []byte(" "))
 		name, rest, ok2 := bytes.Cut(rest, []byte{0})
-		if !ok || !ok2 || len(rest) < 20 || len(name) == 0 {
-			return fmt.Errorf("tree %x is malformed", id)
+		if !ok || !ok2 || len(rest) < len(tree) || len(name) == 0 {
+			return fmt.Errorf("tree %s is malformed", tree)
 		}
-		if err := f(string(mode), string(name), string(rest[:20])); err != nil {
+		if err := f(string(mode), string(name), git.Hash(rest[:len(tree)])); err != nil {
 			return err
 		}
-		raw = rest[20:]
+		raw = rest[len(tree):]
 	}
 	return nil
 }
 
 // lookup finds one entry of a tree, mode "" if it is not there.
-func (w *linkWalk) lookup(tree, want string) (mode, id string, err error) {
-	err = w.each(tree, func(m, name, i string) error {
+func (w *linkWalk) lookup(tree git.Hash, want string) (mode string, id git.Hash, err error) {
+	raw, err := object(w.objects, tree, "tree", maxObject)
+	if err != nil {
+		return "", id, err
+	}
+	err = each(tree, raw, func(m, name string, i git.Hash) error {
 		if name == want {
 			mode, id = m, i
 		}
@@ -266,7 +318,7 @@ func (w *linkWalk) lookup(tree, want string) (mode, id string, err error) {
 
 // blocked says why nothing can be checked out at a path: another submodule or
 // a symbolic link stands on the way.
-func (w *linkWalk) blocked(root string, links []gitlink, path string) (why string, err error) {
+func (w *linkWalk) blocked(root git.Hash, links []gitlink, path string) (why string, err error) {
 	tree := root
 	names := strings.Split(path, "/")
 	for i, name := range names {

@@ -31,7 +31,7 @@ type transfer struct {
 
 	received atomic.Int64 // bytes that the source sent by ssh
 	moved    atomic.Int64 // when the last of them came, in nanoseconds
-	said     *tail        // the source's standard error
+	said     *git.Tail    // the source's standard error
 
 	mu     sync.Mutex
 	err    error // why the connection failed, from the one who knows
@@ -57,7 +57,7 @@ func (t *transfer) end(status int) {
 // run starts one git fetch and says why it failed: by what our own side of the
 // connection saw, by asking an https server again, and only then by git's words.
 func (r *Resolver) run(ctx context.Context, w want, opts []git.Opt, refspecs ...string) (said []string, err error) {
-	t := &transfer{src: w.src, url: w.url, said: &tail{limit: maxSaid}}
+	t := &transfer{src: w.src, url: w.url, said: &git.Tail{Limit: maxSaid}}
 	t.moved.Store(r.o.Now().UnixNano())
 	token := rand.Text()
 	r.mu.Lock()
@@ -70,7 +70,7 @@ func (r *Resolver) run(ctx context.Context, w want, opts []git.Opt, refspecs ...
 	}()
 	watched, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	out := &tail{limit: maxSaid}
+	out := &git.Tail{Limit: maxSaid}
 	c := git.Cmd{
 		Dir: w.dir,
 		Args: append([]git.Opt{
@@ -205,27 +205,4 @@ func cause(s string) string {
 		}
 	}
 	return all[len(all)-1]
-}
-
-// tail keeps the last bytes of a stream; it may be written to concurrently.
-type tail struct {
-	mu    sync.Mutex
-	limit int
-	b     []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, b...)
-	if over := len(t.b) - t.limit; over > 0 {
-		t.b = append(t.b[:0], t.b[over:]...)
-	}
-	return len(b), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.b)
 }

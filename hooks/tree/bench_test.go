@@ -6,6 +6,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+
+	"slipway/store"
+	"slipway/store/git"
 )
 
 // largeRepo has 20,000 files of some hundred bytes to some ten thousand, in
@@ -24,11 +27,11 @@ func largeRepo(b *testing.B) Part {
 		fmt.Fprintf(&in, "M 644 inline d%d/e%d/f%d\ndata %d\n%s\n", i/1000, i/50, i, len(text), text)
 	}
 	runGit(b, r.dir, in.Bytes(), "fast-import", "--quiet")
-	h, err := parseHash(runGit(b, r.dir, nil, "rev-parse", "main"))
+	h, err := git.ParseHash(runGit(b, r.dir, nil, "rev-parse", "main"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	return Part{Dir: r.dir, Commit: h.OID()}
+	return Part{Dir: r.dir, Commit: store.OID(h.String())}
 }
 
 func BenchmarkRead(b *testing.B) {

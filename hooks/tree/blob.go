@@ -1,13 +1,17 @@
 package tree
 
-import "bytes"
+import (
+	"bytes"
 
-func (l *loaded) sizes(o *objects) error {
-	return o.info(l.order, func(i int, ob object) error {
-		if ob.kind != "blob" {
-			return &objectError{l.order[i], "is a " + ob.kind + ", not a blob"}
+	"slipway/store/git"
+)
+
+func (l *loaded) sizes(o *git.Objects) error {
+	return o.Info(l.order, func(i int, ob git.Object) error {
+		if ob.Type != "blob" {
+			return &git.ObjectError{Hash: l.order[i], Text: "is a " + ob.Type + ", not a blob"}
 		}
-		l.blobs[l.order[i]].size = ob.size
+		l.blobs[l.order[i]].size = ob.Size
 		return nil
 	})
 }
@@ -15,14 +19,14 @@ func (l *loaded) sizes(o *objects) error {
 // maxTarget is what the kernel takes as the target of a link.
 const maxTarget = 4095
 
-func (l *loaded) links(o *objects) error {
+func (l *loaded) links(o *git.Objects) error {
 	var hashes []Hash
 	for _, h := range l.order {
 		if b := l.blobs[h]; b.link && b.size > 0 && b.size <= maxTarget {
 			hashes = append(hashes, h)
 		}
 	}
-	return o.contents(hashes, maxTarget, func(i int, _ object, body []byte) error {
+	return o.Contents(hashes, maxTarget, func(i int, _ git.Object, body []byte) error {
 		l.blobs[hashes[i]].target = string(body)
 		return nil
 	})
@@ -42,7 +46,7 @@ const pointerHead = "version https://git-lfs.github.com/spec/v1"
 // pointers finds the Git LFS pointers. Reading all small blobs would take
 // longer than all the rest, so the unusual sizes are looked at only where the
 // attributes speak of LFS at all.
-func (l *loaded) pointers(o *objects) error {
+func (l *loaded) pointers(o *git.Objects) error {
 	lfs := false
 	var attrs []Hash
 	for _, h := range l.order {
@@ -50,7 +54,7 @@ func (l *loaded) pointers(o *objects) error {
 			attrs = append(attrs, h)
 		}
 	}
-	err := o.contents(attrs, maxCommit, func(_ int, _ object, body []byte) error {
+	err := o.Contents(attrs, maxCommit, func(_ int, _ git.Object, body []byte) error {
 		lfs = lfs || bytes.Contains(body, []byte("filter=lfs"))
 		return nil
 	})
@@ -67,7 +71,7 @@ func (l *loaded) pointers(o *objects) error {
 			hashes = append(hashes, h)
 		}
 	}
-	return o.contents(hashes, mostPointer, func(i int, _ object, body []byte) error {
+	return o.Contents(hashes, mostPointer, func(i int, _ git.Object, body []byte) error {
 		rest, ok := bytes.CutPrefix(body, []byte(pointerHead))
 		l.blobs[hashes[i]].pointer = ok && (len(rest) == 0 || rest[0] == '\n' || rest[0] == '\r')
 		return nil

@@ -1,38 +1,46 @@
 package tree
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/dustin/go-humanize"
+
+	"slipway/store"
+	"slipway/store/git"
 )
 
-// File reads one file of a part without a checkout, whole. A path that is not
-// there gives an empty mode and no error; a link, a directory, a submodule, or
-// a file of more than limit bytes is refused. mode is as git spells it.
-func File(ctx context.Context, part Part, path string, limit int64) (content []byte, mode string, err error) {
-	e, size, content, err := head(ctx, part, path, limit)
+// Files reads single files of an app's commit without a checkout.
+type Files struct {
+	Objects *git.Objects
+	Commit  store.OID
+}
+
+// File reads one file, whole. A path that is not there gives an empty mode and
+// no error; a link, a directory, a submodule, or a file of more than limit bytes
+// is refused. mode is as git spells it.
+func (f Files) File(path string, limit int64) (content []byte, mode string, err error) {
+	e, size, content, err := f.head(path, limit)
 	if err != nil || e.mode == 0 {
 		return nil, "", err
 	}
 	mode = e.mode.String()
 	switch {
 	case e.mode == Link:
-		return nil, mode, refuse(part, path, "commit the file itself", "a symbolic link; it has to be a file")
+		return nil, mode, refuse(Part{}, path, "commit the file itself", "a symbolic link; it has to be a file")
 	case e.mode != Regular && e.mode != Executable:
-		return nil, mode, refuse(part, path, renameHint, "a directory; it has to be a file")
+		return nil, mode, refuse(Part{}, path, renameHint, "a directory; it has to be a file")
 	case size > limit:
-		return nil, mode, refuse(part, path, "", "a file of %s; %s are allowed", humanize.IBytes(uint64(size)), humanize.IBytes(uint64(limit)))
+		return nil, mode, refuse(Part{}, path, "", "a file of %s; %s are allowed", humanize.IBytes(uint64(size)), humanize.IBytes(uint64(limit)))
 	}
 	return content, mode, nil
 }
 
 // Head reads at most the first limit bytes of a file. For a link, a directory
 // or a submodule it gives the mode alone.
-func Head(ctx context.Context, part Part, path string, limit int64) (content []byte, mode string, err error) {
-	e, _, content, err := head(ctx, part, path, limit)
+func (f Files) Head(path string, limit int64) (content []byte, mode string, err error) {
+	e, _, content, err := f.head(path, limit)
 	if err != nil || e.mode == 0 {
 		return nil, "", err
 	}
@@ -44,23 +52,18 @@ func (m Mode) String() string { return fmt.Sprintf("%o", uint32(m)) }
 
 // head walks down to path by the trees alone: a link on the way is no
 // directory.
-func head(ctx context.Context, part Part, path string, limit int64) (e rawEntry, size int64, content []byte, err error) {
-	o, err := openObjects(ctx, part)
-	if err != nil {
-		return e, 0, nil, err
-	}
-	defer o.close()
-	l := &loaded{part: part}
-	at, err := l.commit(o)
+func (f Files) head(path string, limit int64) (e rawEntry, size int64, content []byte, err error) {
+	l := &loaded{part: Part{Commit: f.Commit}}
+	at, err := l.commit(f.Objects)
 	if err != nil {
 		return e, 0, nil, l.explain("", err)
 	}
 	names := strings.Split(path, "/")
 	for i, name := range names {
 		var found rawEntry
-		err := o.contents([]Hash{at}, maxTree, func(_ int, ob object, body []byte) error {
-			if ob.kind != "tree" {
-				return &objectError{at, "is a " + ob.kind + ", not a tree"}
+		err := f.Objects.Contents([]Hash{at}, maxTree, func(_ int, ob git.Object, body []byte) error {
+			if ob.Type != "tree" {
+				return &git.ObjectError{Hash: at, Text: "is a " + ob.Type + ", not a tree"}
 			}
 			for rest := string(body); rest != ""; {
 				one, next, err := nextEntry(rest)
@@ -87,12 +90,17 @@ func head(ctx context.Context, part Part, path string, limit int64) (e rawEntry,
 	if e.mode != Regular && e.mode != Executable {
 		return e, 0, nil, nil
 	}
-	ob, content, err := o.begin(e.hash, limit)
+	var ob git.Object
+	if limit == 0 {
+		err = f.Objects.Info([]Hash{e.hash}, func(_ int, got git.Object) error { ob = got; return nil })
+	} else {
+		ob, content, err = f.Objects.Head(e.hash, limit)
+	}
 	if err != nil {
 		return e, 0, nil, l.explain(path, err)
 	}
-	if ob.kind != "blob" {
-		return e, 0, nil, refuse(part, path, "git fsck", "object %s is a %s, not a blob", e.hash, ob.kind)
+	if ob.Type != "blob" {
+		return e, 0, nil, refuse(Part{}, path, "git fsck", "object %s is a %s, not a blob", e.hash, ob.Type)
 	}
-	return e, ob.size, content, nil
+	return e, ob.Size, content, nil
 }

@@ -3,6 +3,8 @@ package tree
 import (
 	"strings"
 	"testing"
+
+	"slipway/store/git"
 )
 
 func TestFile(t *testing.T) {
@@ -14,6 +16,9 @@ func TestFile(t *testing.T) {
 		file("slipway.toml", r.blob("[build]\n")), item{"100755", "postinstall", r.blob("#!/bin/sh\n")},
 		link("link", r.blob("slipway.toml")), link("up", r.blob("d")), dir("d", below), file("big", big),
 		item{"100666", "odd", r.blob("x")}, sub("s", Hash{1}), file("gone", Hash{2})))
+	objects := git.OpenObjects(t.Context(), part.Dir, nil)
+	defer objects.Close()
+	files := Files{objects, part.Commit}
 	for _, tt := range []struct{ path, content, mode, refused string }{
 		{"slipway.toml", "[build]\n", "100644", ""},
 		{"postinstall", "#!/bin/sh\n", "100755", ""},
@@ -27,19 +32,22 @@ func TestFile(t *testing.T) {
 		{"s", "", "160000", "a directory"},
 		{"big", strings.Repeat("b", 64), "100644", "1.0 MiB; 64 B are allowed"},
 	} {
-		head, mode, err := Head(t.Context(), part, tt.path, 64)
+		head, mode, err := files.Head(tt.path, 64)
 		if err != nil || mode != tt.mode || string(head) != tt.content {
 			t.Errorf("Head %s: %q, %q, %v", tt.path, head, mode, err)
 		}
-		content, mode, err := File(t.Context(), part, tt.path, 64)
+		if head, mode, err = files.Head(tt.path, 0); err != nil || mode != tt.mode || len(head) != 0 {
+			t.Errorf("the mode of %s: %q, %q, %v", tt.path, head, mode, err)
+		}
+		content, mode, err := files.File(tt.path, 64)
 		if tt.refused != "" {
 			check(t, err, tt.path, tt.refused)
 		} else if err != nil || mode != tt.mode || string(content) != tt.content {
 			t.Errorf("File %s: %q, %q, %v", tt.path, content, mode, err)
 		}
 	}
-	_, _, err := File(t.Context(), part, "odd", 64)
+	_, _, err := files.File("odd", 64)
 	check(t, err, "odd: mode 100666")
-	_, _, err = File(t.Context(), part, "gone", 64)
+	_, _, err = files.File("gone", 64)
 	check(t, err, "gone: object 02")
 }

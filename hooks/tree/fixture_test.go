@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"slipway/store"
+	"slipway/store/git"
 )
 
 // TestMain gives the process a server's umask, so that every test proves that
@@ -60,7 +61,7 @@ func runGit(t testing.TB, dir string, stdin []byte, args ...string) string {
 
 func (r *repo) object(kind string, content []byte) Hash {
 	r.t.Helper()
-	h, err := parseHash(runGit(r.t, r.dir, content, "hash-object", "-t", kind, "--literally", "-w", "--stdin"))
+	h, err := git.ParseHash(runGit(r.t, r.dir, content, "hash-object", "-t", kind, "--literally", "-w", "--stdin"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -105,7 +106,7 @@ func (r *repo) sorted(items ...item) Hash {
 func (r *repo) commit(tree Hash) store.OID {
 	r.t.Helper()
 	const who = "a <a@example.com> 1700000000 +0000\n"
-	return r.object("commit", []byte("tree "+tree.String()+"\nauthor "+who+"committer "+who+"\nx\n")).OID()
+	return store.OID(r.object("commit", []byte("tree "+tree.String()+"\nauthor "+who+"committer "+who+"\nx\n")).String())
 }
 
 func (r *repo) part(path string, tree Hash) Part {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"slipway/config"
+	"slipway/store/git"
 )
 
 // node is one tree object, however often it is in the tree.
@@ -35,7 +36,7 @@ func (n *node) path() string {
 	return strings.TrimSuffix(b.String(), "/")
 }
 
-// blob is one blob object, however often it is in the tree.
+// blob is one blob git.Object, however often it is in the tree.
 type blob struct {
 	size    int64
 	link    bool
@@ -67,11 +68,8 @@ const huge = int64(1) << 40
 // load reads a part: first the trees, level by level, then what the rules need
 // to know of blobs.
 func load(ctx context.Context, part Part, b *budget) (*loaded, error) {
-	o, err := openObjects(ctx, part)
-	if err != nil {
-		return nil, err
-	}
-	defer o.close()
+	o := git.OpenObjects(ctx, part.Dir, part.Env)
+	defer o.Close()
 	l := &loaded{part: part, blobs: map[Hash]*blob{}}
 	top, err := l.commit(o)
 	if err != nil {
@@ -97,17 +95,19 @@ func load(ctx context.Context, part Part, b *budget) (*loaded, error) {
 	return l, nil
 }
 
-// maxCommit bounds a commit object with its message and signatures.
-const maxCommit = 8 << 20
+const (
+	maxCommit = 8 << 20  // bytes of a commit with its message and signatures
+	maxTree   = 64 << 20 // bytes of one tree object: a directory of a million files fits
+)
 
-func (l *loaded) commit(o *objects) (top Hash, err error) {
-	h, err := parseHash(string(l.part.Commit))
+func (l *loaded) commit(o *git.Objects) (top Hash, err error) {
+	h, err := git.ParseHash(string(l.part.Commit))
 	if err != nil {
 		return top, err
 	}
-	err = o.contents([]Hash{h}, maxCommit, func(_ int, ob object, body []byte) error {
-		if ob.kind != "commit" {
-			return &objectError{h, "is a " + ob.kind + ", not a commit"}
+	err = o.Contents([]Hash{h}, maxCommit, func(_ int, ob git.Object, body []byte) error {
+		if ob.Type != "commit" {
+			return &git.ObjectError{Hash: h, Text: "is a " + ob.Type + ", not a commit"}
 		}
 		top, err = commitTree(body)
 		return err
@@ -119,12 +119,12 @@ func (l *loaded) commit(o *objects) (top Hash, err error) {
 // dir is the directory that was read, "" for the root or where it is unknown.
 func (l *loaded) explain(dir string, err error) error {
 	var broken *entryError
-	var object *objectError
+	var object *git.ObjectError
 	switch {
 	case errors.As(err, &broken):
 		return refuse(l.part, join(dir, broken.name), broken.hint, "%w", broken.err)
 	case errors.As(err, &object):
-		return refuse(l.part, cmp.Or(dir, l.find(object.hash), "."), "git fsck", "%w", err)
+		return refuse(l.part, cmp.Or(dir, l.find(object.Hash), "."), "git fsck", "%w", err)
 	case errors.Is(err, errMalformed):
 		return refuse(l.part, cmp.Or(dir, "."), "git fsck", "%w", err)
 	case l.part.Path != "":
@@ -173,7 +173,7 @@ func join(dir, name string) string {
 }
 
 // trees reads every tree object below top once.
-func (l *loaded) trees(o *objects, top Hash, b *budget) error {
+func (l *loaded) trees(o *git.Objects, top Hash, b *budget) error {
 	l.root = &node{hash: top}
 	known := map[Hash]*node{top: l.root}
 	level := []*node{l.root}
@@ -187,10 +187,10 @@ func (l *loaded) trees(o *objects, top Hash, b *budget) error {
 		}
 		var at *node
 		var next []*node
-		err := o.contents(hashes, maxTree, func(i int, ob object, body []byte) error {
+		err := o.Contents(hashes, maxTree, func(i int, ob git.Object, body []byte) error {
 			at = level[i]
-			if ob.kind != "tree" {
-				return &objectError{at.hash, "is a " + ob.kind + ", not a tree"}
+			if ob.Type != "tree" {
+				return &git.ObjectError{Hash: at.hash, Text: "is a " + ob.Type + ", not a tree"}
 			}
 			at.raw = string(body)
 			return entries(at.raw, func(e rawEntry) error {

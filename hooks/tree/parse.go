@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"slipway/store/git"
 )
 
 // rawEntry is one entry of a tree object.
@@ -116,5 +118,5 @@ func commitTree(commit []byte) (Hash, error) {
 	if !ok {
 		return Hash{}, errors.New("a commit without a tree")
 	}
-	return parseHash(string(digits))
+	return git.ParseHash(string(digits))
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"slipway/config"
+	"slipway/store"
 	"slipway/store/guard"
 )
 
@@ -213,7 +214,7 @@ func (m *Manifest) mount(parts []Part, skip []string) error {
 		if !found {
 			return refuse(Part{}, p.Path, "", "the tree has no submodule there")
 		}
-		if got := m.Mounts[i].Commit.OID(); got != p.Commit {
+		if got := store.OID(m.Mounts[i].Commit.String()); got != p.Commit {
 			return refuse(Part{}, p.Path, "", "the submodule is pinned to %s, not to %s", got, p.Commit)
 		}
 	}

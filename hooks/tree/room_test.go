@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"slipway/store/git"
 )
 
 // smallDisk mounts a tmpfs, which only root can.
@@ -94,7 +96,9 @@ func TestCancel(t *testing.T) {
 	if err := Write(ctx, m, parts, t.TempDir(), Options{}); !errors.Is(err, why) {
 		t.Errorf("Write: %v", err)
 	}
-	if _, _, err := File(ctx, parts[0], "a", 1); !errors.Is(err, why) {
+	objects := git.OpenObjects(ctx, parts[0].Dir, nil)
+	defer objects.Close()
+	if _, _, err := (Files{objects, parts[0].Commit}).File("a", 1); !errors.Is(err, why) {
 		t.Errorf("File: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"slipway/config"
+	"slipway/store"
 )
 
 // TestRules has a tree for every way in which a name, a mode or an order is
@@ -150,7 +151,7 @@ func TestMalformed(t *testing.T) {
 	}
 	tag := r.object("tag", []byte("object "+r.tree().String()+"\ntype tree\ntag x\n"))
 	for _, commit := range []Hash{r.blob("x"), r.tree(), tag, {9}, r.object("commit", []byte("author x\n\n"))} {
-		if err := readErr(t.Context(), Limits{}, Part{Dir: r.dir, Commit: commit.OID()}); err == nil {
+		if err := readErr(t.Context(), Limits{}, Part{Dir: r.dir, Commit: store.OID(commit.String())}); err == nil {
 			t.Errorf("%s was read as a commit", commit)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"slipway/builder/content"
+
+	"slipway/store/git"
 )
 
 // Source is a tree that was read, and the repositories to take its files from.
@@ -129,20 +131,17 @@ func (s *Source) blobs(ctx context.Context, part Part, entries []int, at func(in
 	if len(entries) == 0 {
 		return nil
 	}
-	o, err := openObjects(ctx, part)
-	if err != nil {
-		return err
-	}
-	defer o.close()
+	o := git.OpenObjects(ctx, part.Dir, part.Env)
+	defer o.Close()
 	hashes := make([]Hash, len(entries))
 	for n, k := range entries {
 		hashes[n] = s.Manifest.Entries[k].Hash
 	}
-	return o.stream(hashes, func(n int, ob object, r io.Reader) error {
-		if ob.kind != "blob" {
-			return &objectError{hashes[n], "is a " + ob.kind + ", not a blob"}
+	return o.Stream(hashes, func(n int, ob git.Object, r io.Reader) error {
+		if ob.Type != "blob" {
+			return &git.ObjectError{Hash: hashes[n], Text: "is a " + ob.Type + ", not a blob"}
 		}
-		return got(at(entries[n]), ob.size, r)
+		return got(at(entries[n]), ob.Size, r)
 	})
 }
 

@@ -5,9 +5,8 @@
 package tree
 
 import (
-	"encoding/hex"
-
 	"slipway/store"
+	"slipway/store/git"
 )
 
 // Part is one repository's commit at one place of the tree.
@@ -44,13 +43,7 @@ const (
 )
 
 // Hash is a git object's name.
-type Hash [20]byte
-
-// OID is the hash in the form that people and git read.
-func (h Hash) OID() store.OID { return store.OID(hex.EncodeToString(h[:])) }
-
-// String is the hash in hexadecimal.
-func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+type Hash = git.Hash
 
 // Entry is one file or link of a tree.
 type Entry struct {

@@ -169,13 +169,15 @@ func checkoutPart(ctx context.Context, p Part, worktree, index string, paths []s
 	return runAside(ctx, write, o.Behind)
 }
 
-// behind is the nice value of what is not in a hurry.
-const behind = 10
+const (
+	behind  = 10      // the nice value of what is not in a hurry
+	maxSaid = 8 << 10 // bytes kept of what git says
+)
 
 // runAside runs a git process whose files get the modes of a clone, 0644 and
 // 0755, whatever umask this process has, and which is nice where it may be.
 func runAside(ctx context.Context, c git.Cmd, nice bool) error {
-	said := &tail{}
+	said := &git.Tail{Limit: maxSaid}
 	c.Stderr = said
 	cmd := c.Command(ctx)
 	started := make(chan error)

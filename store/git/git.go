@@ -195,7 +195,7 @@ func (c Cmd) Command(ctx context.Context) *exec.Cmd {
 // Run runs the process to its end. The error is a RunError; when ctx ended it,
 // it wraps the cause of that.
 func (c Cmd) Run(ctx context.Context) error {
-	said := &tail{limit: maxErrors}
+	said := &Tail{Limit: maxErrors}
 	if c.Stderr == nil {
 		c.Stderr = said
 	}
@@ -245,22 +245,6 @@ func (c Cmd) explain(ctx context.Context, err error, said string) error {
 	}
 	return &RunError{Args: strings.Join(words, " "), Status: status, Stderr: strings.TrimSpace(said), Err: err}
 }
-
-// tail keeps the last limit bytes.
-type tail struct {
-	limit int
-	buf   []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.buf = append(t.buf, p...)
-	if over := len(t.buf) - t.limit; over > 0 {
-		t.buf = append(t.buf[:0], t.buf[over:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string { return string(t.buf) }
 
 // bounded collects up to limit bytes and remembers that there were more.
 type bounded struct {
