@@ -34,6 +34,7 @@ type SSH struct {
 // Web is [web].
 type Web struct {
 	Listen string // "" is off
+	Pprof  Secret // the password of profiles; none turns them off
 }
 
 // Limits bound what a push and a build may use. Each has a documented default.

@@ -143,6 +143,12 @@ func (l *loader) web(t *table) {
 			t.bad("listen", quote(l.c.Web.Listen)+": "+text, `such as: listen = "127.0.0.1:8080"; "" turns it off`)
 		}
 	}
+	if t.has("pprof") {
+		l.c.Web.Pprof = l.secret(t, "pprof", false)
+		if l.c.Web.Listen == "" {
+			t.bad("pprof", "there is no window that could show profiles", `set listen = "127.0.0.1:8080" beside it`)
+		}
+	}
 	t.unknown()
 }
 

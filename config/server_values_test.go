@@ -123,6 +123,9 @@ func TestServerValues(t *testing.T) {
 		{strings.Replace(remote, `"/srv"`, `"/"`, 1) + hosts, "environments.p.root", "absolute"},
 		{remote + hosts + strings.Replace(remote, ".p]", ".q]", 1) + hosts, "environments.q.root", "lie in each other"},
 
+		{"[web]\npprof = \"file:keys/https_token\"", "web.pprof", "no window"},
+		{"[web]\nlisten = \"127.0.0.1:1\"\npprof = \"canary\"", "web.pprof", "a secret itself"},
+
 		{"[services.postgresql]", "services.postgresql.url", "missing"},
 		{"[services.postgresql]\nurl = \"mysql://u:canary@h/\"", "services.postgresql.url", "not a postgres"},
 		{"[services.postgresql]\nurl = \"postgres://u:can%ary@h/\"", "services.postgresql.url", "not a URL"},

@@ -354,7 +354,7 @@ func (s *system) window(cfg *config.Server) (*web.Server, error) {
 		return nil, err
 	}
 	return web.New(web.Options{
-		Listen: cfg.Web.Listen, Store: s.store, Running: s.hooks.Running, Metrics: figures, Log: s.log, Now: time.Now,
+		Listen: cfg.Web.Listen, Pprof: cfg.Web.Pprof, Store: s.store, Running: s.hooks.Running, Metrics: figures, Log: s.log, Now: time.Now,
 	})
 }
 

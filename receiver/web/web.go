@@ -21,9 +21,10 @@ import (
 	"slipway/store"
 )
 
-// Options wire a Server. All fields are required.
+// Options wire a Server. All fields but Pprof are required.
 type Options struct {
-	Listen  string // host:port
+	Listen  string        // host:port
+	Pprof   config.Secret // the password of profiles; none turns them off
 	Store   Store
 	Running func(config.AppEnv) *hooks.Running
 	Metrics prometheus.Gatherer
@@ -63,6 +64,9 @@ func New(o Options) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
+	if !o.Pprof.IsZero() {
+		mux.Handle("GET /debug/pprof/", profiles(o.Pprof))
+	}
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { s.page(w, r, page) })
 	s.http = &http.Server{
 		Handler: guard(mux), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
