@@ -148,7 +148,12 @@ func checkoutPart(ctx context.Context, p Part, worktree, index string, paths []s
 		env[k] = v
 	}
 	env["GIT_INDEX_FILE"], env["GIT_WORK_TREE"] = index, worktree
-	conf := map[string]string{"checkout.workers": strconv.Itoa(max(1, o.Workers))}
+	conf := map[string]string{
+		"checkout.workers": strconv.Itoa(max(1, o.Workers)),
+		// Workers are processes: for a small part they take longer to start than it
+		// takes, and parts are written side by side anyway.
+		"checkout.thresholdForParallelism": "1000",
+	}
 	for k, v := range checkout {
 		conf[k] = v
 	}
