@@ -124,3 +124,33 @@ func subject(message string) string {
 	}
 	return strings.Join(lines, " ")
 }
+
+var revision = config.NewPattern(`^[0-9a-f]{4,40}$`)
+
+// commit resolves the name of a commit, at least four of its digits, or a
+// branch or tag of ae.
+func (s *Server) commit(ctx context.Context, ae config.AppEnv, name string) (store.OID, error) {
+	repo := openRepository(ctx, s.o.Store.RepoPath(ae.App()), nil)
+	defer repo.close()
+	candidates := []string{}
+	if revision.MatchString(name) {
+		candidates = append(candidates, name)
+	}
+	if validRef("refs/heads/" + name) {
+		space := "refs/namespaces/" + ae.Env().String() + "/"
+		candidates = append(candidates, space+heads+name, space+tags+name)
+	}
+	if ok, err := s.o.Store.RepoExists(ae.App()); err != nil {
+		return "", err
+	} else if !ok {
+		candidates = nil
+	}
+	for _, c := range candidates {
+		out, err := repo.output(ctx, []git.Opt{"rev-parse", "--verify", "--quiet"}, c+"^{commit}")
+		if err == nil && oid.MatchString(strings.TrimSpace(out)) {
+			return store.OID(strings.TrimSpace(out)), nil
+		}
+	}
+	return "", config.Errorf(config.NotFound, "releases "+ae.String()+" shows the commits that were deployed",
+		"%s has no commit %s", ae, quote(name))
+}

@@ -13,7 +13,6 @@ import (
 	"slipway/builder"
 	"slipway/config"
 	"slipway/store"
-	"slipway/store/git"
 )
 
 // Request is a deploy that is not a push.
@@ -262,36 +261,6 @@ func (s *Server) setVars(ctx context.Context, ae config.AppEnv, by string, vars 
 		return nil
 	}
 	return s.o.Store.ChangeVars(ctx, ae, by, set, unset)
-}
-
-var revision = config.NewPattern(`^[0-9a-f]{4,40}$`)
-
-// commit resolves the name of a commit, at least four of its digits, or a
-// branch or tag of ae.
-func (s *Server) commit(ctx context.Context, ae config.AppEnv, name string) (store.OID, error) {
-	repo := openRepository(ctx, s.o.Store.RepoPath(ae.App()), nil)
-	defer repo.close()
-	candidates := []string{}
-	if revision.MatchString(name) {
-		candidates = append(candidates, name)
-	}
-	if validRef("refs/heads/" + name) {
-		space := "refs/namespaces/" + ae.Env().String() + "/"
-		candidates = append(candidates, space+heads+name, space+tags+name)
-	}
-	if ok, err := s.o.Store.RepoExists(ae.App()); err != nil {
-		return "", err
-	} else if !ok {
-		candidates = nil
-	}
-	for _, c := range candidates {
-		out, err := repo.output(ctx, []git.Opt{"rev-parse", "--verify", "--quiet"}, c+"^{commit}")
-		if err == nil && oid.MatchString(strings.TrimSpace(out)) {
-			return store.OID(strings.TrimSpace(out)), nil
-		}
-	}
-	return "", config.Errorf(config.NotFound, "releases "+ae.String()+" shows the commits that were deployed",
-		"%s has no commit %s", ae, quote(name))
 }
 
 // cancelledError is a deploy that somebody has stopped.

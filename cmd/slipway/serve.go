@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
 	gossh "golang.org/x/crypto/ssh"
 	"golang.org/x/term"
@@ -31,7 +29,6 @@ import (
 	"slipway/hooks/socket"
 	"slipway/hooks/submodule"
 	"slipway/receiver"
-	"slipway/receiver/web"
 	"slipway/store"
 	"slipway/store/disk"
 	"slipway/store/git"
@@ -337,25 +334,6 @@ func (s *system) serve(ctx context.Context, signals <-chan os.Signal) error {
 	}
 	s.log.Info().Msg("stopped")
 	return err
-}
-
-// window opens the web listener, nil if it is off.
-func (s *system) window(cfg *config.Server) (*web.Server, error) {
-	if cfg.Web.Listen == "" {
-		return nil, nil
-	}
-	figures := prometheus.NewRegistry()
-	err := errors.Join(
-		s.hooks.Register(figures),
-		figures.Register(collectors.NewGoCollector()),
-		figures.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
-	)
-	if err != nil {
-		return nil, err
-	}
-	return web.New(web.Options{
-		Listen: cfg.Web.Listen, Pprof: cfg.Web.Pprof, Store: s.store, Running: s.hooks.Running, Metrics: figures, Log: s.log, Now: time.Now,
-	})
 }
 
 // wait returns at the signal to stop, or when a door has failed.
