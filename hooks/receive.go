@@ -89,9 +89,7 @@ func (s *Server) closeRepo(ctx context.Context, app config.App) {
 		return
 	}
 	delete(s.opening, app)
-	if err := sweepPushes(s.o.Store.RepoPath(app)); err != nil {
-		s.o.Log.Error().Err(err).Str("app", app.String()).Msg("cannot remove what a killed push has left")
-	}
+	s.sweepIdle(app)
 	row, err := s.o.Store.App(ctx, app)
 	if err == nil && row == nil {
 		var open []store.Entry
@@ -206,4 +204,5 @@ func (p *Push) Close(ctx context.Context) {
 		p.s.audit(ctx, p.caller, p.ae, "push", d.detail(), err)
 	}
 	p.s.closeRepo(ctx, p.ae.App())
+	p.s.repackLater(ctx, p.ae.App())
 }

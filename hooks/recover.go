@@ -35,7 +35,7 @@ func (s *Server) Recover(ctx context.Context) error {
 }
 
 func (s *Server) recover(ctx context.Context) error {
-	if err := s.sweepRepos(); err != nil {
+	if err := s.sweepRepos(ctx); err != nil {
 		return err
 	}
 	entries, err := s.o.Store.OpenEntries(ctx)

@@ -42,20 +42,22 @@ type Server struct {
 	queue   *queue
 	metrics *metrics
 	spares  *spares
+	repacks *repacks
 	dir     string // DIR
 
 	// still is held, shared, by every switch from its journal entry to its
 	// record, and alone by who must see refs and database agree.
 	still sync.RWMutex
 
-	mu      sync.Mutex
-	pushes  map[string]*Push              // by token
-	opening map[config.App]int            // pushes to apps that may not exist yet
-	using   map[config.AppEnv]map[int]int // releases that running commands use
-	feeds   map[config.AppEnv]*feed       // logs that are being written
-	after   sync.WaitGroup                // cleaning up after deploys
-	making  map[string]int                // trees whose lists are being written
-	retries map[config.AppEnv]*retry      // of what could not be settled
+	mu        sync.Mutex
+	pushes    map[string]*Push              // by token
+	opening   map[config.App]int            // pushes to apps that may not exist yet
+	repacking map[config.App]bool           // whose repositories have files that a sweep must leave
+	using     map[config.AppEnv]map[int]int // releases that running commands use
+	feeds     map[config.AppEnv]*feed       // logs that are being written
+	after     sync.WaitGroup                // cleaning up after deploys
+	making    map[string]int                // trees whose lists are being written
+	retries   map[config.AppEnv]*retry      // of what could not be settled
 
 	stopping bool // Drain has begun
 }
@@ -64,13 +66,15 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		o: o, dir: o.Config().Dir,
-		pushes:  map[string]*Push{},
-		opening: map[config.App]int{},
-		using:   map[config.AppEnv]map[int]int{},
-		feeds:   map[config.AppEnv]*feed{},
-		retries: map[config.AppEnv]*retry{},
-		making:  map[string]int{},
-		spares:  newSpares(),
+		pushes:    map[string]*Push{},
+		opening:   map[config.App]int{},
+		using:     map[config.AppEnv]map[int]int{},
+		feeds:     map[config.AppEnv]*feed{},
+		retries:   map[config.AppEnv]*retry{},
+		making:    map[string]int{},
+		spares:    newSpares(),
+		repacks:   newRepacks(),
+		repacking: map[config.App]bool{},
 	}
 	s.queue = newQueue(func() int { return o.Config().Limits.DeploysAtOnce }, o.Now)
 	s.metrics = newMetrics(s.queue)
@@ -195,6 +199,7 @@ func (s *Server) Drain(ctx context.Context) {
 		<-t.ended
 	}
 	s.spares.stop()
+	s.repacks.hold()
 	s.after.Wait()
 }
 

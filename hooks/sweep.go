@@ -123,11 +123,19 @@ func (s *Server) eachRepo(f func(name, path string) error) error {
 
 // sweepRepos removes what a killed git leaves in the app repositories: locks of
 // refs, quarantines, packs that were never finished. No git may run.
-func (s *Server) sweepRepos() error {
+func (s *Server) sweepRepos(ctx context.Context) error {
 	if err := fault.Hit("recover.repos"); err != nil {
 		return err
 	}
-	return s.eachRepo(func(_, path string) error { return sweepRepo(path) })
+	return s.eachRepo(func(name, path string) error {
+		if err := sweepRepo(path); err != nil {
+			return err
+		}
+		if err := mendPacks(ctx, path); err != nil {
+			s.o.Log.Error().Err(err).Str("repository", name).Msg("cannot mend the packs of a repository")
+		}
+		return nil
+	})
 }
 
 // sweepUnknown removes the repositories of apps that no push has made. An open
@@ -159,13 +167,16 @@ func (s *Server) sweepUnknown(ctx context.Context) error {
 // quarantines is how git names, in objects, what a push has not yet brought in.
 const quarantines = "tmp_objdir-"
 
-// sweepPushes removes what killed pushes have left in a repository that none
-// receives into now.
+// unnamedPack is how git names what a repack has not yet put in its place.
+const unnamedPack = ".tmp-"
+
+// sweepPushes removes what killed pushes and repacks have left in a repository
+// where there is none now.
 func sweepPushes(repo string) error {
 	objects := filepath.Join(repo, "objects")
 	err := removeFrom(objects, func(name string) bool { return strings.HasPrefix(name, quarantines) })
 	return errors.Join(err, removeFrom(filepath.Join(objects, "pack"), func(name string) bool {
-		return strings.HasPrefix(name, "tmp_") || strings.HasSuffix(name, ".keep")
+		return strings.HasPrefix(name, "tmp_") || strings.HasPrefix(name, unnamedPack) || strings.HasSuffix(name, ".keep")
 	}))
 }
 

@@ -84,8 +84,10 @@ func (a *app) backup(ctx context.Context, path string) (n int, err error) {
 		}
 	}
 	if err == nil {
-		err = b.tree("repos", func(rel string) bool {
-			return strings.Contains(rel+"/", ".git/objects/") && !strings.Contains(rel, "/tmp_")
+		err = a.hooks.WithoutRepack(ctx, func() error {
+			return b.tree("repos", func(rel string) bool {
+				return strings.Contains(rel+"/", ".git/objects/") && !strings.Contains(rel, "/tmp_")
+			})
 		})
 	}
 	if err = errors.Join(err, b.tar.Close(), z.Close()); err != nil {

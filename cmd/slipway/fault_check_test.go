@@ -199,7 +199,7 @@ func (f *faulty) left() (left []string) {
 		case name == ".spare" && f.server != nil: // one may just be made
 			return fs.SkipDir
 		case e.Type().IsRegular() && strings.HasPrefix(path, filepath.Join(f.dir, "tmp")+"/"),
-			strings.HasPrefix(name, "tmp_"), strings.HasSuffix(name, ".keep"), strings.HasSuffix(name, ".new"):
+			strings.HasPrefix(name, "tmp_"), strings.HasPrefix(name, ".tmp-"), strings.HasSuffix(name, ".keep"), strings.HasSuffix(name, ".new"):
 			left = append(left, path)
 		case name == "slipway.lock", name == ".lock" && strings.HasPrefix(path, filepath.Join(f.dir, "apps")+"/"):
 		case strings.HasSuffix(name, ".lock"):

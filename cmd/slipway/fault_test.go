@@ -79,6 +79,9 @@ func killEverywhere(f *faulty) {
 	}
 	for _, p := range fault.Points() {
 		f.quiet()
+		if p.Packs {
+			f.packs(2*manyPacks, smallPack)
+		}
 		before := f.live()
 		commit := f.commit("Killed at " + p.Name)
 		faults := with(p, "kill")
@@ -134,6 +137,9 @@ func breakEverywhere(f *faulty, action string) {
 			continue // every one takes a minute
 		}
 		f.quiet()
+		if p.Packs {
+			f.packs(2*manyPacks, smallPack)
+		}
 		before := f.live()
 		commit := f.commit("Failed at " + p.Name)
 		if p.Start {

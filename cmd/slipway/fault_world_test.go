@@ -320,9 +320,9 @@ func (f *faulty) startPushTo(to, what string, words ...string) (*exec.Cmd, *stri
 	return cmd, out
 }
 
-func (f *faulty) push() (ok bool, out string) {
+func (f *faulty) push(words ...string) (ok bool, out string) {
 	f.Helper()
-	cmd, said := f.startPush()
+	cmd, said := f.startPush(words...)
 	return cmd.Wait() == nil, said.String()
 }
 

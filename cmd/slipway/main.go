@@ -12,6 +12,7 @@ import (
 	"slipway/builder/host"
 	"slipway/hooks"
 	"slipway/hooks/submodule"
+	"slipway/store/git"
 )
 
 func main() { os.Exit(start(os.Args)) }
@@ -40,6 +41,8 @@ func childOf(argv []string) func() int {
 		return func() int { return submodule.ProxyMain(argv[1:], os.Stdin, os.Stdout, os.Stderr) }
 	case len(argv) > 1 && argv[1] == host.SandboxCommand:
 		return host.SandboxMain
+	case len(argv) > 1 && argv[1] == git.AsideCommand:
+		return func() int { return git.AsideMain(argv[2:]) }
 	case len(argv) == 2 && argv[1] == agent.Command:
 		return func() int { return agent.Main(os.Stdin, os.Stdout, os.Stderr) }
 	}

@@ -15,6 +15,9 @@ type Point struct {
 	// Start says that the place is in the recovery at a start, to which a kill
 	// at Before leads.
 	Start bool
+	// Packs says that a push comes by the place only where its repository has
+	// many packs.
+	Packs bool
 }
 
 // Points lists every place, in the order in which a push comes by them.
@@ -65,6 +68,8 @@ func Points() []Point {
 		{Name: "prune.start", Row: "F56", Forward: true, Accepted: true},
 		{Name: "host.prune", Row: "F56", Forward: true, Accepted: true},
 		{Name: "prune.end", Row: "F56", Forward: true, Accepted: true},
+		{Name: "repack.start", Row: "F56", Forward: true, Accepted: true, Packs: true},
+		{Name: "repack.end", Row: "F56", Forward: true, Accepted: true, Packs: true},
 
 		{Name: "abandon.start", Row: "F30", Before: "host.build:error"},
 		{Name: "host.discard", Row: "F30", Before: "host.build:error"},
