@@ -226,17 +226,27 @@ func serveCommand(ctx context.Context, dir string, args []string) error {
 	if len(args) > 0 {
 		return config.Errorf(config.Usage, "slipway serve [--home DIR]", "serve takes no %q", args[0])
 	}
+	if err := checkPlace(dir); err != nil {
+		return &config.Error{Op: "serve", Err: err}
+	}
 	if empty, err := isEmpty(dir); err != nil {
 		return err
 	} else if empty {
 		if err := runInit(ctx, dir, os.Stderr); err != nil {
-			return err
+			return disk.Explain(err, dir)
 		}
 	}
 	// Only who starts a process of ours may read what it writes, unless it
 	// says otherwise.
 	syscall.Umask(0o077)
 	log := newLog(os.Stderr)
+	cfg, err := config.LoadServer(dir)
+	if err == nil {
+		err = checkRoots(cfg, log)
+	}
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // the signals are taken here
 	defer cancel(nil)
 	signals := make(chan os.Signal, 4)
@@ -354,6 +364,9 @@ func (s *system) wait(signals <-chan os.Signal, failed <-chan error) error {
 // reload puts a new configuration in force, or keeps the old one.
 func (s *system) reload() {
 	cfg, err := config.LoadServer(s.dir)
+	if err == nil {
+		err = checkRoots(cfg, s.log)
+	}
 	var wrong config.Mistakes
 	switch {
 	case errors.As(err, &wrong):
@@ -363,7 +376,7 @@ func (s *system) reload() {
 		s.log.Error().Msg("server.toml is wrong; the old configuration stays in force")
 		return
 	case err != nil:
-		s.log.Error().Err(err).Msg("cannot read server.toml; the old configuration stays in force")
+		s.log.Error().Err(err).Str("hint", config.Hint(err)).Msg("cannot use server.toml; the old configuration stays in force")
 		return
 	}
 	if old := s.config.Swap(cfg); old.SSH.Listen != cfg.SSH.Listen {
