@@ -23,7 +23,9 @@ type refLock struct {
 	out  *bufio.Reader
 	wait func() error
 	sync func() error // makes what was committed durable
-	held []string     // the lock files, once they are ours
+	repo string
+	held []string             // the lock files, once they are ours
+	kept func(paths []string) // is told of those that cannot be removed
 	open bool
 }
 
@@ -40,7 +42,10 @@ func (d *deploy) lockRefs(ctx context.Context) (*refLock, error) {
 	space := namespace(d.ae.Env())
 	var script strings.Builder
 	script.WriteString("start\n")
-	l := &refLock{open: true}
+	if err := d.s.unlockStale(d.ae); err != nil {
+		return nil, &config.Error{Op: "lock", On: d.ref, Err: disk.Explain(err, repo)}
+	}
+	l := &refLock{open: true, repo: repo, kept: func(paths []string) { d.s.keepStale(d.ae, paths) }}
 	var moved []string
 	for _, u := range append([]update{{d.old, d.commit, d.ref}}, d.tags...) {
 		fmt.Fprintf(&script, "update %s%s %s %s\n", space, u.ref, u.new, u.old)
@@ -115,7 +120,7 @@ func (l *refLock) commit() error {
 		err = l.expect("commit: ok\n")
 	}
 	if ended := l.close(); ended != nil {
-		return ended
+		return disk.Explain(ended, l.repo)
 	}
 	if err != nil {
 		return err
@@ -154,16 +159,42 @@ func (l *refLock) close() error {
 	l.open = false
 	l.in.Close() // an error shows in how git ends
 	err := l.wait()
-	if git.ExitStatus(err) != -1 {
-		return err
+	if err == nil {
+		return nil
 	}
-	// A signal has ended it, and if that was SIGKILL its locks are still there.
-	for _, path := range l.held {
-		if gone := os.Remove(path); gone != nil && !errors.Is(gone, os.ErrNotExist) {
-			err = errors.Join(err, gone)
+	// Its locks are still there if it was killed, or if the file system has
+	// become read-only.
+	left, stay := removeAll(l.held)
+	if stay != nil {
+		l.kept(left)
+	}
+	return errors.Join(err, stay)
+}
+
+// keepStale notes locks of refs that no git holds and that cannot be removed
+// now.
+func (s *Server) keepStale(ae config.AppEnv, paths []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stale[ae] = append(s.stale[ae], paths...)
+}
+
+// unlockStale removes such locks; the caller holds ae's place in the queue.
+func (s *Server) unlockStale(ae config.AppEnv) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stale[ae], err = removeAll(s.stale[ae])
+	return err
+}
+
+// removeAll removes files, which may be gone, and says which cannot be.
+func removeAll(paths []string) (left []string, err error) {
+	for _, path := range paths {
+		if stays := os.Remove(path); stays != nil && !errors.Is(stays, os.ErrNotExist) {
+			left, err = append(left, path), errors.Join(err, stays)
 		}
 	}
-	return err
+	return left, err
 }
 
 // syncDir makes the entries of a directory durable; one that is not there has

@@ -52,6 +52,7 @@ type Server struct {
 	mu        sync.Mutex
 	pushes    map[string]*Push              // by token
 	opening   map[config.App]int            // pushes to apps that may not exist yet
+	stale     map[config.AppEnv][]string    // locks of refs that could not be removed
 	repacking map[config.App]bool           // whose repositories have files that a sweep must leave
 	using     map[config.AppEnv]map[int]int // releases that running commands use
 	feeds     map[config.AppEnv]*feed       // logs that are being written
@@ -74,6 +75,7 @@ func New(o Options) *Server {
 		making:    map[string]int{},
 		spares:    newSpares(),
 		repacks:   newRepacks(),
+		stale:     map[config.AppEnv][]string{},
 		repacking: map[config.App]bool{},
 	}
 	s.queue = newQueue(func() int { return o.Config().Limits.DeploysAtOnce }, o.Now)

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if child := childOf(os.Args); child != nil {
 		os.Exit(child())
 	}
+	if os.Getenv(envRemount) != "" {
+		os.Exit(remountDisks())
+	}
 	if disks := os.Getenv(envMount); disks != "" {
 		os.Exit(mountDisks(disks))
 	}

@@ -74,6 +74,9 @@ func mountDisks(all string) int {
 		}
 	}
 	if err == nil {
+		err = startRemounter()
+	}
+	if err == nil {
 		err = unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	}
 	if err == nil {
