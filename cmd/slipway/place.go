@@ -58,8 +58,8 @@ func checkPlace(dir string) error {
 	return nil
 }
 
-// checkRoots refuses local roots that are no place for releases. One on a file
-// system that is read-only is said in the log, and holds up nobody else.
+// checkRoots refuses local roots that others could change. One that is of no use
+// is said in the log, and holds up no other environment.
 func checkRoots(cfg *config.Server, log zerolog.Logger) error {
 	var names []config.Env
 	for name, e := range cfg.Environments {
@@ -70,15 +70,17 @@ func checkRoots(cfg *config.Server, log zerolog.Logger) error {
 	slices.SortFunc(names, func(a, b config.Env) int { return strings.Compare(a.String(), b.String()) })
 	for _, name := range names {
 		root := cfg.Environments[name].Root
+		if info, err := os.Stat(root); err == nil && info.IsDir() {
+			if err := checkOwner(root, info, writable); err != nil {
+				return &config.Error{Op: "use the root of", On: name.String(), Err: err}
+			}
+		}
 		err := checkDirectory(root, writable)
 		if err == nil && missing(root) {
 			err = checkAbove(root)
 		}
-		switch {
-		case errors.Is(err, syscall.EROFS):
+		if err != nil {
 			log.Error().Err(err).Str("env", name.String()).Str("hint", config.Hint(err)).Msg("nothing can be deployed there")
-		case err != nil:
-			return &config.Error{Op: "use the root of", On: name.String(), Err: err}
 		}
 	}
 	return nil

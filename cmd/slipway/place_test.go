@@ -33,6 +33,7 @@ func TestPlaceOfAnother(t *testing.T) {
 	check(t, checkPlace(dir))
 	cfg := &config.Server{Environments: map[config.Env]*config.Environment{dev: {Target: "local", Root: root}}}
 	roots := func() error { return checkRoots(cfg, zerolog.Nop()) }
+	var log bytes.Buffer
 	check(t, roots())
 	me := account(os.Geteuid())
 	for _, c := range []struct {
@@ -68,10 +69,10 @@ func TestPlaceOfAnother(t *testing.T) {
 		{
 			"a root of root", 1, nil, nil, func() error {
 				cfg := &config.Server{Environments: map[config.Env]*config.Environment{dev: {Target: "local", Root: "/usr/none/apps"}}}
-				return checkRoots(cfg, zerolog.Nop())
+				return errors.Join(checkRoots(cfg, zerolog.New(&log)), errors.New(strings.TrimSpace(log.String())))
 			},
-			fmt.Sprintf("error: use the root of dev: /usr/none/apps is not there, and %s cannot make it in /usr\n"+
-				"hint: mkdir -p /usr/none/apps && chown %s: /usr/none/apps\n", me, me),
+			fmt.Sprintf(`error: {"level":"error","error":"/usr/none/apps is not there, and %s cannot make it in /usr","env":"dev",`+
+				`"hint":"mkdir -p /usr/none/apps && chown %s: /usr/none/apps","message":"nothing can be deployed there"}`+"\n", me, me),
 		},
 		{
 			"DIR behind a closed door", 1, func() error { return os.Chmod(dir, 0) }, func() error { return os.Chmod(dir, 0o711) },
