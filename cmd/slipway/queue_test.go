@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -264,6 +265,23 @@ func unreachable(f *faulty) {
 	}
 	if out, err := f.command("redeploy", "shop/dev").CombinedOutput(); err == nil || !strings.Contains(string(out), "settled first") {
 		f.Errorf("a redeploy of what is not settled: %v\n%s", err, out)
+	}
+	var listed []struct {
+		Number    int
+		Unsettled *struct {
+			Phase, Error string
+			Tries        int
+			Next         *time.Time
+		}
+	}
+	text, err := f.command("releases", "shop/dev", "--json").Output()
+	f.must(err)
+	f.must(json.Unmarshal(text, &listed))
+	if u := listed[0].Unsettled; u == nil || u.Phase != "switching" || u.Next == nil {
+		f.Errorf("release %d reads as settled: %+v", listed[0].Number, u)
+	}
+	if u := listed[1].Unsettled; u != nil {
+		f.Errorf("release %d reads as not settled: %+v", listed[1].Number, u)
 	}
 	other, out := f.startPushTo("shop/staging", "main")
 	if err := other.Wait(); err != nil {

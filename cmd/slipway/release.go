@@ -42,6 +42,17 @@ type releaseJSON struct {
 
 	Settings []string   `json:"settings"`        // the files that they come from
 	Hosts    []hostJSON `json:"hosts,omitempty"` // of the live one, where it is on hosts
+
+	Unsettled *unsettledJSON `json:"unsettled,omitempty"` // if it is not settled
+}
+
+// unsettledJSON is a deploy that is over, and of which ref, database and target
+// do not agree yet.
+type unsettledJSON struct {
+	Phase store.Phase `json:"phase"` // at which it stopped
+	Error string      `json:"error"` // why it could not be settled, "" if that was not tried
+	Tries int         `json:"tries"`
+	Next  *time.Time  `json:"next"` // when that is tried again
 }
 
 func (c *call) asJSON(r store.Release) releaseJSON {
@@ -96,6 +107,10 @@ func releases(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	left, err := c.unsettled(ctx)
+	if err != nil {
+		return err
+	}
 	var live *store.Release
 	out := []releaseJSON{}
 	var rows [][]string
@@ -103,6 +118,11 @@ func releases(ctx context.Context, c *call) error {
 		shown := c.asJSON(r)
 		if shown.Live {
 			live, shown.Hosts = &all[i], hostsJSON(hosts)
+		}
+		for _, u := range left {
+			if u.Release == r.Number {
+				shown.Unsettled = &unsettledJSON{u.Phase, u.Error, u.Tries, jsonTime(u.Next)}
+			}
 		}
 		out = append(out, shown)
 		state := string(r.State)
@@ -123,7 +143,7 @@ func releases(ctx context.Context, c *call) error {
 			}
 		}
 	}
-	if err := c.sayUnsettled(ctx); err != nil {
+	if err := c.sayUnsettled(left); err != nil {
 		return err
 	}
 	lock, err := c.app.store.LockOf(ctx, c.ae)
@@ -137,14 +157,16 @@ func releases(ctx context.Context, c *call) error {
 	return c.say("%s", text)
 }
 
+// unsettled lists the deploys of the APP/ENV that are not settled.
+func (c *call) unsettled(ctx context.Context) ([]hooks.Unsettled, error) {
+	left, err := c.app.hooks.Unsettled(ctx)
+	return slices.DeleteFunc(left, func(u hooks.Unsettled) bool { return u.AppEnv != c.ae }), err
+}
+
 // sayUnsettled says which release is not yet what ref, database and target
 // agree on.
-func (c *call) sayUnsettled(ctx context.Context) error {
-	left, err := c.app.hooks.Unsettled(ctx)
+func (c *call) sayUnsettled(left []hooks.Unsettled) error {
 	for _, u := range left {
-		if u.AppEnv != c.ae || err != nil {
-			continue
-		}
 		text := fmt.Sprintf("note: release %d is not settled, it stopped at %s", u.Release, u.Phase)
 		if u.Error != "" {
 			text += ": " + show(u.Error)
@@ -152,9 +174,11 @@ func (c *call) sayUnsettled(ctx context.Context) error {
 		if !u.Next.IsZero() {
 			text += "; next try at " + second(u.Next) + " UTC"
 		}
-		err = c.say("%s", text)
+		if err := c.say("%s", text); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 func noRelease(ae config.AppEnv) error {
