@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"slipway/builder"
 	"slipway/config"
 	"slipway/store/fault"
@@ -57,6 +59,9 @@ func (p place) tidy(live int) error {
 	if live != 0 {
 		return nil
 	}
+	if err := p.dropEmpty(); err != nil {
+		return err
+	}
 	for _, dir := range []string{p.releases(), p.shared()} { // what is shared is data
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -67,6 +72,51 @@ func (p place) tidy(live int) error {
 		}
 	}
 	return removeAll(p.app)
+}
+
+// dropEmpty removes what a first release that was taken back has left below
+// shared, if that is directories alone: a file may be data.
+func (p place) dropEmpty() error {
+	releases, err := os.ReadDir(p.releases())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || len(releases) > 0 {
+		return err
+	}
+	shared, err := os.OpenRoot(p.shared())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer shared.Close()
+	var dirs []string
+	data := false
+	err = fs.WalkDir(shared.FS(), ".", func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrPermission): // the app has closed it
+			data = true
+		case err != nil:
+			return err
+		case !e.IsDir():
+			data = true
+		case path != ".":
+			dirs = append(dirs, path)
+		}
+		if data {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if err != nil || data {
+		return err
+	}
+	for _, dir := range slices.Backward(dirs) {
+		// One that has something in it by now stays, and so do those above it.
+		if err := shared.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Prune removes the releases that keep does not list. The live one stays, and
