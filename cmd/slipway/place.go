@@ -58,6 +58,15 @@ func checkPlace(dir string) error {
 	return nil
 }
 
+// loadServer reads server.toml, and looks at the roots that it names.
+func loadServer(dir string, log zerolog.Logger) (*config.Server, error) {
+	cfg, err := config.LoadServer(dir)
+	if err == nil {
+		err = checkRoots(cfg, log)
+	}
+	return cfg, err
+}
+
 // checkRoots refuses local roots that others could change. One that is of no use
 // is said in the log, and holds up no other environment.
 func checkRoots(cfg *config.Server, log zerolog.Logger) error {

@@ -40,7 +40,8 @@ func TestReadOnly(t *testing.T) {
 	dir, apps := filepath.Join(disks[0], "dir"), filepath.Join(disks[1], "apps")
 	f := readOnly{fullDisks{
 		newFaultyIn(t, faultBinary(t), root, dir, fmt.Sprintf(readOnlyTOML, apps)),
-		smallDisk{t, disks[0]}, smallDisk{t, disks[1]},
+		smallDisk{t, disks[0]},
+		smallDisk{t, disks[1]},
 	}, newRemounter(t)}
 	f.apps = apps
 	f.again()
@@ -87,7 +88,11 @@ func TestReadOnly(t *testing.T) {
 	f.kill()
 	f.must(f.mounts.tell("ro", f.home.dir))
 	out, err := f.command("serve").CombinedOutput()
+	fresh, never := f.command("--home", filepath.Join(f.home.dir, "new", "dir"), "serve").CombinedOutput()
 	f.must(f.mounts.tell("rw", f.home.dir))
+	if text := string(fresh); never == nil || !strings.Contains(text, "error: ") || !strings.Contains(text, "read-only") || !strings.Contains(text, "\nhint: ") {
+		t.Errorf("a first start on a read-only file system: %v\n%s", never, fresh)
+	}
 	if text := string(out); err == nil || !strings.Contains(text, "error: serve: write to "+f.dir+": the file system "+f.home.dir+" is read-only\n") ||
 		!strings.Contains(text, "\nhint: an admin mounts it for writing") {
 		t.Errorf("a start on a read-only file system: %v\n%s", err, out)

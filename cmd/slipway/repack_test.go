@@ -132,16 +132,20 @@ func TestRepackKilled(t *testing.T) {
 	f.start()
 
 	begun()
-	if out, err := f.command("backup", filepath.Join(f.root, "backup")).CombinedOutput(); err != nil {
-		t.Errorf("backup: %v\n%s", err, out)
-	}
+	backup, other := filepath.Join(f.root, "backup"), filepath.Join(f.root, "other")
+	f.say("backup", backup)
 	f.check(f.git("rev-parse", "HEAD"))
 	f.sound()
+	f.say("restore", backup, "--home", other)
+	restored := f.of("shop", "dev")
+	restored.dir = other
+	restored.sound()
+	if ref := restored.ref(); ref != f.ref() {
+		t.Errorf("the backup has %.7s, and %.7s is deployed", ref, f.ref())
+	}
 
 	begun()
-	if out, err := f.command("app", "destroy", "shop", "--yes").CombinedOutput(); err != nil {
-		t.Errorf("app destroy: %v\n%s", err, out)
-	}
+	f.say("app", "destroy", "shop", "--yes")
 	f.check("")
 	f.again()
 	f.sound()

@@ -240,11 +240,7 @@ func serveCommand(ctx context.Context, dir string, args []string) error {
 	// says otherwise.
 	syscall.Umask(0o077)
 	log := newLog(os.Stderr)
-	cfg, err := config.LoadServer(dir)
-	if err == nil {
-		err = checkRoots(cfg, log)
-	}
-	if err != nil {
+	if _, err := loadServer(dir, log); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) // the signals are taken here
@@ -363,10 +359,7 @@ func (s *system) wait(signals <-chan os.Signal, failed <-chan error) error {
 
 // reload puts a new configuration in force, or keeps the old one.
 func (s *system) reload() {
-	cfg, err := config.LoadServer(s.dir)
-	if err == nil {
-		err = checkRoots(cfg, s.log)
-	}
+	cfg, err := loadServer(s.dir, s.log)
 	var wrong config.Mistakes
 	switch {
 	case errors.As(err, &wrong):
