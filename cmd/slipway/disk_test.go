@@ -116,6 +116,18 @@ func TestFullDisk(t *testing.T) {
 	f.build("true")
 	f.room()
 
+	t.Log("a repack, which is let be")
+	f.packs(manyPacks+1, 256<<10)
+	f.home.fill(3 << 20)
+	f.commit("Many packs")
+	f.again()
+	f.await(func() bool {
+		log, err := os.ReadFile(f.log.Name())
+		f.must(err)
+		return strings.Contains(string(log), "the file system "+f.home.dir+" is full: a repack needs ")
+	})
+	f.room()
+
 	// Both disks at once, to the last byte or file, at places all along the way.
 	places := []string{"release.number", "journal.begin", "tree.keep", "refs.prepare", "switch.begun", "switch.told", "record.live"}
 	if os.Getenv("SLIPWAY_SOAK") != "" {

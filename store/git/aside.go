@@ -43,11 +43,11 @@ func (c Cmd) RunAside(ctx context.Context) error {
 // AsideMain runs argv, which is git's, in the process group that it leads
 // itself, and ends the group as soon as its own input ends.
 func AsideMain(argv []string) int {
-	// The signal goes to the whole group: git obeys it, and cleans up.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	if len(argv) == 0 || unix.Getpgrp() != unix.Getpid() {
 		return 2 // a person has started it
 	}
+	// The signal goes to the whole group: git obeys it, and cleans up.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	if err := unix.Setpriority(unix.PRIO_PGRP, 0, lowest); err != nil {
 		os.Stderr.WriteString("be nice: " + err.Error() + "\n")
 		return 1
