@@ -61,7 +61,7 @@ func newField(t *testing.T, n int) *field {
 		if err := os.Mkdir(home, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		s := sshdtest.Start(t, sshdtest.Options{IP: fmt.Sprintf("127.0.%d.%d", 10+i, 1), Config: "SetEnv HOME=" + home})
+		s := sshdtest.Start(t, sshdtest.Options{IP: fmt.Sprintf("127.0.%d.%d", 10+i, 1), Env: []string{"HOME=" + home}})
 		s.Allow(t, key, "")
 		known += s.Known() + "\n"
 		f.hosts, f.homes = append(f.hosts, s), append(f.homes, home)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type Options struct {
 	HostKey crypto.Signer // nil is a new one
 	Config  string        // lines before ours; sshd takes the first of a kind
 	Wrap    []string      // words before sshd's own: ip netns exec NAME
+	Env     []string      // NAME=VALUE that sessions have
 }
 
 // Server is an sshd that runs until the test ends.
@@ -36,9 +38,13 @@ type Server struct {
 	Log        string      // path of what it writes
 	Authorized string      // path of its authorized_keys, empty at first
 
+	argv []string
 	cmd  *exec.Cmd
 	over chan error // gets one value
 }
+
+// mark is a variable by which the processes of a server are known.
+const mark = "SSHDTEST_SERVER"
 
 // Start returns once the server listens.
 func Start(t testing.TB, o Options) *Server {
@@ -72,16 +78,12 @@ func Start(t testing.TB, o Options) *Server {
 		if o.Port == 0 {
 			s.Host.Port = freePort(t, o.IP)
 		}
-		text := fmt.Sprintf("%s\nPort %d\nListenAddress %s\nHostKey %s/host\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\n"+
+		text := fmt.Sprintf("SetEnv %s\n%s\nPort %d\nListenAddress %s\nHostKey %s/host\nAuthorizedKeysFile %s\nPidFile none\nStrictModes no\n"+
 			"PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPermitRootLogin yes\nLogLevel VERBOSE\n",
-			o.Config, s.Host.Port, o.IP, dir, s.Authorized)
+			strings.Join(append(o.Env, mark+"="+s.Log), " "), o.Config, s.Host.Port, o.IP, dir, s.Authorized)
 		check(t, os.WriteFile(filepath.Join(dir, "config"), []byte(text), 0o600))
-		argv := append(append([]string{}, o.Wrap...), sshd, "-D", "-E", s.Log, "-f", filepath.Join(dir, "config"))
-		s.cmd = exec.Command(argv[0], argv[1:]...)
-		s.over = make(chan error, 1)
-		check(t, s.cmd.Start())
-		go func() { s.over <- s.cmd.Wait() }()
-		if s.listens() {
+		s.argv = append(append([]string{}, o.Wrap...), sshd, "-D", "-E", s.Log, "-f", filepath.Join(dir, "config"))
+		if s.start(t) {
 			t.Cleanup(s.stop)
 			return s
 		}
@@ -89,6 +91,16 @@ func Start(t testing.TB, o Options) *Server {
 	log, _ := os.ReadFile(s.Log)
 	t.Fatalf("sshd does not start: %s", log)
 	return nil
+}
+
+func (s *Server) start(t testing.TB) bool {
+	t.Helper()
+	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
+	s.over = make(chan error, 1)
+	check(t, s.cmd.Start())
+	cmd, over := s.cmd, s.over
+	go func() { over <- cmd.Wait(); close(over) }()
+	return s.listens()
 }
 
 func (s *Server) stop() {
