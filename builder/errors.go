@@ -41,6 +41,16 @@ type HostError struct {
 	Err  error
 }
 
+func (e *HostError) Error() string {
+	text := e.Err.Error()
+	if strings.Contains(text, e.Host) {
+		return text
+	}
+	return e.Host + ": " + text
+}
+
+func (e *HostError) Unwrap() error { return e.Err }
+
 // HostsError is something that not every host of a target has done.
 type HostsError struct {
 	Failed []HostError
@@ -49,12 +59,8 @@ type HostsError struct {
 
 func (e *HostsError) Error() string {
 	var parts []string
-	for _, f := range e.Failed {
-		text := f.Err.Error()
-		if !strings.Contains(text, f.Host) {
-			text = f.Host + ": " + text
-		}
-		parts = append(parts, text)
+	for i := range e.Failed {
+		parts = append(parts, e.Failed[i].Error())
 	}
 	return strings.Join(parts, "; ")
 }

@@ -119,6 +119,10 @@ func (d *deploy) explain(err error) error {
 	if errors.As(err, &exit) || errors.As(err, &late) {
 		return &config.Error{Err: fmt.Errorf("%w; %s", err, d.stillLive()), Hint: d.logHint()}
 	}
+	var onHost *builder.HostError
+	if errors.As(err, &onHost) {
+		return fmt.Errorf("%w; %s", err, d.stillLive())
+	}
 	return disk.Explain(err, d.s.dir)
 }
 

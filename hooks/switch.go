@@ -153,14 +153,12 @@ func (d *deploy) revert(ctx context.Context, why error) error {
 		d.abandon(ctx, why)
 		return why
 	}
-	var hosts *builder.HostsError
-	if errors.As(err, &hosts) {
-		silent := strings.Join(hosts.Names(), ", ")
-		if len(hosts.Done) > 0 {
-			text += " on " + strings.Join(hosts.Done, ", ")
+	if silent, rest := silentHosts(err); silent != "" {
+		if rest != "" {
+			text += " on " + rest
 		}
-		why = &config.Error{
-			Err:  fmt.Errorf("%w; %s; %s did not confirm, and is put back when it answers", why, text, silent),
+		why = &config.Error{ // without the hints of hosts: to try again is of no use before that
+			Err:  fmt.Errorf("%s; %s; %s did not confirm, and is put back when it answers", why.Error(), text, silent),
 			Hint: fmt.Sprintf("nothing goes live in %s before that; %s says how it is", d.ae, d.s.o.Command("doctor")),
 		}
 	} else {
@@ -171,6 +169,19 @@ func (d *deploy) revert(ctx context.Context, why error) error {
 	}
 	d.diverge(ctx, why)
 	return why
+}
+
+// silentHosts names the hosts that have not done something, and those that have.
+func silentHosts(err error) (silent, rest string) {
+	var hosts *builder.HostsError
+	var one *builder.HostError
+	switch {
+	case errors.As(err, &hosts):
+		return strings.Join(hosts.Names(), ", "), strings.Join(hosts.Done, ", ")
+	case errors.As(err, &one):
+		return one.Host, ""
+	}
+	return "", ""
 }
 
 // putBack switches the target to what was live and restarts that.

@@ -179,10 +179,7 @@ func (h *node) named(ctx context.Context, err error) error {
 	if hint == "" && errors.As(err, &away) && away.Unreachable() {
 		hint = `when "doctor" finds it reachable, do the same once more`
 	}
-	if strings.Contains(err.Error(), h.name) {
-		return &config.Error{Kind: config.KindOf(err), Err: err, Hint: hint}
-	}
-	return &config.Error{Kind: config.KindOf(err), Err: fmt.Errorf("%s: %w", h.name, err), Hint: hint}
+	return &config.Error{Kind: config.KindOf(err), Err: &builder.HostError{Host: h.name, Err: err}, Hint: hint}
 }
 
 func (t *Target) once(ctx context.Context, h *node, ae config.AppEnv, f func(m agent.Remote) error) error {

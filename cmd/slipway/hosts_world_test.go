@@ -73,7 +73,7 @@ func newHosted(t *testing.T, bin string, hosts int, more string) *hosted {
 	h.app, h.env = "shop", "prod"
 	h.write("slipway.toml", hostedApp)
 	h.write("postinstall", "#!/bin/sh\necho \"built on $SLIPWAY_HOST\"\n"+strings.TrimPrefix(faultyBuild, "#!/bin/sh\n"))
-	h.git("commit", "-qam", "On hosts")
+	h.commit("On hosts")
 	return h
 }
 
@@ -82,11 +82,17 @@ func (h *hosted) rootThere() string { return filepath.Join(h.root, "srv") }
 
 func (h *hosted) identity() string { return filepath.Join(h.dir, "keys", "prod") }
 
-// write changes a file of the app.
+// write changes a file of the app, for the next commit.
 func (h *hosted) write(name, text string) {
 	h.Helper()
 	h.must(os.WriteFile(filepath.Join(h.repo, name), []byte(text), 0o755))
-	h.git("add", "--", name)
+}
+
+// commit makes a new commit of all that was changed.
+func (h *hosted) commit(title string) string {
+	h.Helper()
+	h.git("add", ".")
+	return h.faulty.commit(title)
 }
 
 // addHost starts one more, which server.toml does not know yet.
