@@ -60,6 +60,9 @@ func (s *Server) SyncHosts(ctx context.Context, by store.Caller, ae config.AppEn
 		return err
 	}
 	defer t.leave("the hosts were brought to what is live")
+	if err := s.looked(ctx, ae.Env()); err != nil {
+		return err
+	}
 	if err := s.settleOpen(ctx, ae); err != nil {
 		return err
 	}

@@ -97,6 +97,11 @@ func (d *deploy) stageAll(ctx context.Context) (err error) {
 	if err = fault.Hit("queue.turn"); err != nil {
 		return err
 	}
+	looked := d.progress.Busy("waiting until the hosts were looked at, as after each start")
+	err = d.s.looked(ctx, d.ae.Env())
+	if looked(); err != nil {
+		return err
+	}
 	if err = d.s.settleOpen(ctx, d.ae); err != nil {
 		return err
 	}

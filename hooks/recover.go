@@ -28,8 +28,8 @@ const (
 // Recover settles what a server that was stopped in the middle has left: every
 // open entry of the journal goes forward if its commit is recorded, and back
 // if it is not. It runs once, before anything is served, with DIR's lock held.
-// An APP/ENV whose target cannot be reached is tried again in the background;
-// the others are served.
+// An APP/ENV whose target cannot be reached is tried again in the background,
+// and hosts are looked at there from the beginning; the others are served.
 func (s *Server) Recover(ctx context.Context) error {
 	return s.Guarded(func() error { return s.recover(ctx) })
 }
@@ -42,9 +42,13 @@ func (s *Server) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	hosts := s.onHosts(ctx)
 	var g errgroup.Group
 	g.SetLimit(settleWorkers)
 	for _, e := range entries {
+		if hosts[e.AppEnv.Env()] {
+			continue
+		}
 		g.Go(func() error {
 			if err := s.settleLogged(ctx, e); err != nil {
 				s.o.Log.Error().Err(err).Str("app", e.AppEnv.String()).Int("release", e.Release).Str("phase", string(e.Phase)).
@@ -60,7 +64,18 @@ func (s *Server) recover(ctx context.Context) error {
 	if err := s.sweepUnknown(ctx); err != nil {
 		return err
 	}
-	return s.sweepReleases(ctx)
+	sweeps, err := s.sweepReleases(ctx)
+	if err != nil {
+		return err
+	}
+	for env, sweep := range sweeps {
+		if hosts[env] {
+			s.lookAtHosts(ctx, env, entries, sweep)
+		} else {
+			sweep(ctx)
+		}
+	}
+	return nil
 }
 
 // settleOpen settles what an earlier deploy of ae has left, if it has; the

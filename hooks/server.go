@@ -59,6 +59,7 @@ type Server struct {
 	after     sync.WaitGroup                // cleaning up after deploys
 	making    map[string]int                // trees whose lists are being written
 	retries   map[config.AppEnv]*retry      // of what could not be settled
+	looking   map[config.Env]*looking       // at hosts, after the start
 
 	stopping bool // Drain has begun
 }
@@ -72,6 +73,7 @@ func New(o Options) *Server {
 		using:     map[config.AppEnv]map[int]int{},
 		feeds:     map[config.AppEnv]*feed{},
 		retries:   map[config.AppEnv]*retry{},
+		looking:   map[config.Env]*looking{},
 		making:    map[string]int{},
 		spares:    newSpares(),
 		repacks:   newRepacks(),
@@ -190,6 +192,7 @@ func noEnvironment(cfg *config.Server, ae config.AppEnv) error {
 // switch has begun completes in any case.
 func (s *Server) Drain(ctx context.Context) {
 	s.stopRetries()
+	s.stopLooking()
 	for _, t := range s.queue.busy() {
 		select {
 		case <-t.ended:

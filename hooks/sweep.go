@@ -13,50 +13,43 @@ import (
 	"slipway/store/fault"
 )
 
-// sweepReleases ends releases that no journal entry speaks of, and removes
-// from the targets what no release accounts for. A target that cannot be
-// reached is left for the next time.
-func (s *Server) sweepReleases(ctx context.Context) error {
+// sweepReleases ends releases that no journal entry speaks of. What it returns
+// removes, from the target of each environment, what no release accounts for. A
+// target that cannot be reached is left for the next time.
+func (s *Server) sweepReleases(ctx context.Context) (map[config.Env]func(context.Context), error) {
 	if err := fault.Hit("recover.sweep"); err != nil {
-		return err
+		return nil, err
 	}
 	all, err := s.o.Store.AppEnvs(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	entries, err := s.o.Store.OpenEntries(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	open := map[config.AppEnv]bool{}
 	for _, e := range entries {
 		open[e.AppEnv] = true
 	}
 	known := map[config.AppEnv]bool{}
-	silent := map[config.Env]bool{}
+	prune := map[config.Env][]config.AppEnv{}
 	for _, ae := range all {
 		known[ae] = open[ae]
-		env := s.o.Config().Environments[ae.Env()]
-		if env == nil || open[ae] {
+		if s.o.Config().Environments[ae.Env()] == nil || open[ae] {
 			continue
 		}
 		releases, err := s.o.Store.Releases(ctx, ae)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, r := range releases {
 			known[ae] = known[ae] || r.State == store.Live || r.State == store.Retired
 			if err := s.interrupted(ctx, store.Entry{AppEnv: ae, Release: r.Number, Phase: store.Queued}); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		if silent[ae.Env()] {
-			continue
-		}
-		if err := s.sweepTarget(ctx, ae, env); err != nil {
-			silent[ae.Env()] = true
-			s.o.Log.Warn().Err(err).Str("app", ae.String()).Msg("cannot sweep old releases")
-		}
+		prune[ae.Env()] = append(prune[ae.Env()], ae)
 	}
 	stay := map[config.Env][]config.AppEnv{}
 	for ae, is := range known {
@@ -67,15 +60,29 @@ func (s *Server) sweepReleases(ctx context.Context) error {
 	if err := s.sweepManifests(ctx); err != nil {
 		s.o.Log.Warn().Err(err).Msg("cannot sweep old lists of files")
 	}
+	sweeps := map[config.Env]func(context.Context){}
 	for name := range s.o.Config().Environments {
-		if silent[name] {
-			continue
+		sweeps[name] = func(ctx context.Context) { s.sweepEnv(ctx, name, prune[name], stay[name]) }
+	}
+	return sweeps, nil
+}
+
+// sweepEnv removes old releases of an environment, and what is left of apps
+// that are none of those that stay.
+func (s *Server) sweepEnv(ctx context.Context, name config.Env, prune, stay []config.AppEnv) {
+	for _, ae := range prune {
+		env := s.o.Config().Environments[name]
+		if env == nil {
+			return
 		}
-		if err := s.sweepApps(ctx, name, stay[name]); err != nil {
-			s.o.Log.Warn().Err(err).Str("env", name.String()).Msg("cannot sweep what is left of apps")
+		if err := s.sweepTarget(ctx, ae, env); err != nil {
+			s.o.Log.Warn().Err(err).Str("app", ae.String()).Msg("cannot sweep old releases")
+			return
 		}
 	}
-	return nil
+	if err := s.sweepApps(ctx, name, stay); err != nil {
+		s.o.Log.Warn().Err(err).Str("env", name.String()).Msg("cannot sweep what is left of apps")
+	}
 }
 
 func (s *Server) sweepTarget(ctx context.Context, ae config.AppEnv, env *config.Environment) error {

@@ -208,7 +208,7 @@ func (h *hosted) killAt(p fault.Point) {
 		}
 		h.hit()
 	}
-	h.start()
+	h.restart()
 	if p.Forward {
 		want = commit
 	}
@@ -241,7 +241,7 @@ func killBuilding(h *hosted) {
 	}
 	h.git("checkout", "-q", "HEAD^", "--", "postinstall")
 	commit := h.commit("It builds")
-	h.start()
+	h.restart()
 	h.agreeAll(live)
 	h.again()
 	h.agreeAll(commit)

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -175,4 +176,40 @@ func (h *hosted) unchanged(before [][]string) {
 			h.Errorf("host %d had\n%v\nand has\n%v", i, before[i], now)
 		}
 	}
+}
+
+// TestStartWithSilentHost starts the server beside a host that takes what is
+// sent to it and never answers: that must not hold up other environments.
+func TestStartWithSilentHost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server and a host")
+	}
+	t.Parallel()
+	h := newHosted(t, faultBinary(t), 1, "")
+	live := h.git("rev-parse", "HEAD")
+	h.again()
+	h.quiet()
+	h.of("shop", "dev").again()
+
+	commit := h.commit("Stopped before the switch")
+	m := h.hosts[0]
+	h.set("switch.begun:kill")
+	_, _ = h.push()
+	h.gone()
+	m.Lose(t)
+	silent, err := net.Listen("tcp", m.Host.Addr()) // the kernel takes what comes, nobody reads it
+	h.must(err)
+	began := time.Now()
+	h.start()
+	h.of("shop", "dev").again()
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("to serve another environment took %s", took.Round(time.Second))
+	} else {
+		t.Logf("another environment is served after %s", took.Round(time.Millisecond))
+	}
+	h.must(silent.Close())
+	m.Return(t)
+	h.agreeAll(live)
+	h.again()
+	h.agreeAll(commit)
 }

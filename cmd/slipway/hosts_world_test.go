@@ -158,6 +158,23 @@ func (h *hosted) agreeAll(commit string) {
 	h.checkProcesses()
 }
 
+// restart starts the server that has ended, and waits until it has looked at
+// the hosts.
+func (h *hosted) restart() {
+	h.Helper()
+	began := h.logged()
+	h.start()
+	h.await(func() bool { return strings.Contains(h.logged()[len(began):], "the hosts were looked at") })
+}
+
+// logged is what the server has logged.
+func (h *hosted) logged() string {
+	h.Helper()
+	text, err := os.ReadFile(h.log.Name())
+	h.must(err)
+	return string(text)
+}
+
 // live is what a host's current leads to, "" for nothing.
 func (m *machine) live() string {
 	to, err := os.Readlink(filepath.Join(m.apps, "shop", "current"))
@@ -187,15 +204,10 @@ func (m *machine) state(t *testing.T) []string {
 // reload has the server read a server.toml with the first n hosts.
 func (h *hosted) reload(n int) {
 	h.Helper()
-	seen, err := os.ReadFile(h.log.Name())
-	h.must(err)
+	seen := h.logged()
 	h.must(os.WriteFile(filepath.Join(h.dir, "server.toml"), []byte(h.toml(n)), 0o600))
 	h.must(h.server.Process.Signal(syscall.SIGHUP))
-	h.await(func() bool {
-		text, err := os.ReadFile(h.log.Name())
-		h.must(err)
-		return strings.Contains(string(text[len(seen):]), `"reloaded"`)
-	})
+	h.await(func() bool { return strings.Contains(h.logged()[len(seen):], `"reloaded"`) })
 }
 
 // say runs a command of the server's, and insists that it succeeds.
