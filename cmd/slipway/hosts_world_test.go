@@ -18,6 +18,7 @@ type hosted struct {
 	*faulty
 	hosts []*machine
 	more  string // what server.toml has beside the hosts
+	where func(n int) (ip string, port int, wrap []string)
 }
 
 // machine is one of them: a real sshd, whose sessions have a home of their own,
@@ -56,7 +57,14 @@ func newHosted(t *testing.T, bin string, hosts int, more string) *hosted {
 	t.Helper()
 	root := t.TempDir()
 	f := &faulty{T: t, root: root, dir: filepath.Join(root, "dir")}
-	h := &hosted{faulty: f, more: more}
+	return newHostedAt(f, bin, hosts, more, func(n int) (string, int, []string) { return fmt.Sprintf("127.0.0.%d", 2+n), 0, nil })
+}
+
+// newHostedAt says where each of the hosts is.
+func newHostedAt(f *faulty, bin string, hosts int, more string, where func(n int) (ip string, port int, wrap []string)) *hosted {
+	f.Helper()
+	t, root := f.T, f.root
+	h := &hosted{faulty: f, more: more, where: where}
 	f.must(os.Chmod(root, 0o755)) // builds have an account of their own
 	f.must(os.MkdirAll(filepath.Join(f.dir, "keys"), 0o700))
 	f.must(os.Chmod(f.dir, 0o711))
@@ -104,8 +112,9 @@ func (h *hosted) addHost() *machine {
 	for _, dir := range []string{m.dir, m.apps, filepath.Join(m.dir, "home")} {
 		h.must(os.Mkdir(dir, 0o755))
 	}
+	ip, port, wrap := h.where(n)
 	m.Server = sshdtest.Start(h.T, sshdtest.Options{
-		IP: fmt.Sprintf("127.0.0.%d", 2+n), Wrap: bound(m.apps, h.rootThere()),
+		IP: ip, Port: port, Wrap: append(wrap, bound(m.apps, h.rootThere())...),
 		Env: []string{"HOME=" + filepath.Join(m.dir, "home"), "SLIPWAY_FAULT=@" + m.fault},
 	})
 	h.T.Cleanup(func() { m.Lose(h.T) })

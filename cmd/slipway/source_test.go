@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 // source is a real sshd that stands for the internal git server; every script
 // has its own repositories on it.
 type source struct {
+	ip            string
 	port          int
 	user          string
 	dir           string
@@ -25,7 +27,9 @@ type source struct {
 }
 
 // startSource starts sshd as our own user, on a port that it found free.
-func startSource(t *testing.T) *source {
+func startSource(t *testing.T) *source { t.Helper(); return startSourceAt(t, "127.0.0.1") }
+
+func startSourceAt(t *testing.T, ip string) *source {
 	t.Helper()
 	sshd, err := exec.LookPath("sshd")
 	if err != nil {
@@ -39,7 +43,7 @@ func startSource(t *testing.T) *source {
 			t.Fatal(err)
 		}
 	}
-	s := &source{user: currentUser(), dir: t.TempDir()}
+	s := &source{ip: ip, user: currentUser(), dir: t.TempDir()}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -61,12 +65,12 @@ func startSource(t *testing.T) *source {
 	s.clientCommand = "ssh -F none -i " + filepath.Join(s.dir, "client") + " -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o LogLevel=ERROR -o UserKnownHostsFile=/dev/null"
 
 	for range 20 { // a port that was free a moment ago may be taken by now
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
 		must(err)
 		s.port = l.Addr().(*net.TCPAddr).Port
 		l.Close()
 		config := fmt.Sprintf(`Port %d
-ListenAddress 127.0.0.1
+ListenAddress %s
 HostKey %s/host
 AuthorizedKeysFile %s/authorized
 PidFile none
@@ -78,13 +82,13 @@ PermitRootLogin yes
 AcceptEnv GIT_PROTOCOL
 MaxStartups 200
 LogLevel ERROR
-`, s.port, s.dir, s.dir)
+`, s.port, ip, s.dir, s.dir)
 		must(os.WriteFile(filepath.Join(s.dir, "config"), []byte(config), 0o600))
 		cmd := exec.Command(sshd, "-D", "-e", "-f", filepath.Join(s.dir, "config"))
 		must(cmd.Start())
 		over := make(chan error, 1)
 		go func() { over <- cmd.Wait() }()
-		if answers(s.port, over) {
+		if answers(net.JoinHostPort(ip, strconv.Itoa(s.port)), over) {
 			t.Cleanup(func() { _ = cmd.Process.Kill(); <-over })
 			return s
 		}
@@ -93,15 +97,15 @@ LogLevel ERROR
 	return nil
 }
 
-// answers waits until something listens on the port, or the process is over.
-func answers(port int, over chan error) bool {
+// answers waits until something listens there, or the process is over.
+func answers(addr string, over chan error) bool {
 	for range 500 {
 		select {
 		case <-over:
 			return false
 		default:
 		}
-		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
 			return true
@@ -122,7 +126,7 @@ func (s *source) declare(dir, repos string) (string, error) {
 		err = os.WriteFile(filepath.Join(dir, "keys", "source"), key, 0o600)
 	}
 	if err == nil {
-		known := fmt.Sprintf("[127.0.0.1]:%d %s\n", s.port, s.hostKey)
+		known := s.known()
 		err = os.WriteFile(filepath.Join(dir, "known_hosts"), []byte(known), 0o600)
 	}
 	return fmt.Sprintf(`[[sources]]
@@ -133,9 +137,12 @@ instead_of = ["git@git.corp.local:"]
 `, s.url(repos)), err
 }
 
+// known is the line of known_hosts that pins it.
+func (s *source) known() string { return fmt.Sprintf("[%s]:%d %s\n", s.ip, s.port, s.hostKey) }
+
 // url is where a directory of the source's machine is reached.
 func (s *source) url(path string) string {
-	return fmt.Sprintf("ssh://%s@127.0.0.1:%d%s", s.user, s.port, path)
+	return fmt.Sprintf("ssh://%s@%s:%d%s", s.user, s.ip, s.port, path)
 }
 
 // serverTOML is the configuration that scripts get if they have none: the

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
 
 	"slipway/config"
 )
@@ -160,7 +161,7 @@ func (s *Server) Allow(t testing.TB, identity, options string) {
 func (s *Server) Known() string { return Known("", s.Name(), s.Key.PublicKey()) }
 
 // Name is how known_hosts calls the server.
-func (s *Server) Name() string { return fmt.Sprintf("[%s]:%d", s.Host.Name, s.Host.Port) }
+func (s *Server) Name() string { return knownhosts.Normalize(s.Host.Addr()) }
 
 func check(t testing.TB, err error) {
 	t.Helper()
