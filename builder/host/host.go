@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"slipway/builder"
 	"slipway/config"
@@ -80,6 +81,9 @@ func (h *Host) prepare(p place) error {
 		if err := makeDir(d.path, d.mode); err != nil {
 			if errors.Is(err, fs.ErrPermission) {
 				return config.Errorf(config.Failed, "let the login that releases are made by write to "+h.o.Root, "%w", err)
+			}
+			if errors.Is(err, unix.ENOTDIR) {
+				return config.Errorf(config.Failed, "correct root in server.toml: "+h.o.Root+" has to be a directory, or one that can be made", "%w", err)
 			}
 			return err
 		}

@@ -58,9 +58,9 @@ func (p *programs) of(arch string) (program, error) {
 			case errors.Is(err, fs.ErrNotExist):
 				continue
 			case err != nil:
-				return program{}, fmt.Errorf("the agent for %s: %w", arch, err)
+				return program{}, config.Errorf(config.Failed, p.o.hintFor(arch), "the agent for %s: %w", arch, err)
 			case !ok:
-				return program{}, fmt.Errorf("%s is not slipway for Linux on %s", path, arch)
+				return program{}, config.Errorf(config.Failed, p.o.hintFor(arch), "%s is not slipway for Linux on %s", path, arch)
 			}
 		}
 		sum, err := agent.Checksum(path)
@@ -71,6 +71,12 @@ func (p *programs) of(arch string) (program, error) {
 		return p.all[arch], nil
 	}
 	return program{}, nil
+}
+
+// hintFor says how the program for another architecture comes here.
+func (o PoolOptions) hintFor(arch string) string {
+	return fmt.Sprintf("put this version for Linux on %s at %s: GOARCH=%s make build makes it", arch,
+		filepath.Join(o.Agents[0], "slipway-linux-"+arch), arch)
 }
 
 // fits says whether a file is this program for another architecture.
@@ -245,9 +251,7 @@ func (m machine) install(ctx context.Context, uname string) (err error) {
 		return err
 	}
 	if p.sum == "" {
-		return config.Errorf(config.Failed,
-			fmt.Sprintf("put this version for Linux on %s at %s: GOARCH=%s make build makes it", arch,
-				filepath.Join(m.programs.o.Agents[0], "slipway-linux-"+arch), arch),
+		return config.Errorf(config.Failed, m.programs.o.hintFor(arch),
 			"%s is a machine of another kind (%s), and its agent is not here", m.name, uname)
 	}
 	s, err := m.conn.NewSession()

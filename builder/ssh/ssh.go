@@ -179,6 +179,9 @@ func (h *node) named(ctx context.Context, err error) error {
 	if hint == "" && errors.As(err, &away) && away.Unreachable() {
 		hint = `when "doctor" finds it reachable, do the same once more`
 	}
+	if errors.As(err, &away) && len(away.Detail) > 0 { // the key that it has offered: for an admin to compare
+		err = fmt.Errorf("%w; %s", err, strings.Join(away.Detail, " "))
+	}
 	return &config.Error{Kind: config.KindOf(err), Err: &builder.HostError{Host: h.name, Err: err}, Hint: hint}
 }
 
@@ -353,43 +356,4 @@ func (t *Target) Destroy(ctx context.Context, ae config.AppEnv) error {
 // Sweep removes what no app of env accounts for.
 func (t *Target) Sweep(ctx context.Context, env config.Env, known []config.AppEnv) error {
 	return t.all(ctx, config.AppEnv{}, 1, func(_ int, m agent.Remote) error { return m.Sweep(ctx, env, known) })
-}
-
-// maxAhead is by how much a clock may be off before doctor speaks of it.
-const maxAhead = 5 * time.Second
-
-// Doctor checks every host.
-func (t *Target) Doctor(ctx context.Context) []builder.Check {
-	all := make([][]builder.Check, len(t.hosts))
-	var g errgroup.Group
-	for i, h := range t.hosts {
-		g.Go(func() error { all[i] = t.check(ctx, h); return nil })
-	}
-	_ = g.Wait() // they have none
-	return slices.Concat(all...)
-}
-
-func (t *Target) check(ctx context.Context, h *node) []builder.Check {
-	what := "host " + h.name
-	var checks []builder.Check
-	var ahead time.Duration
-	err := t.on(ctx, h, config.AppEnv{}, 1, func(m agent.Remote) (err error) {
-		checks, ahead, err = m.Doctor(ctx)
-		return err
-	})
-	if err != nil {
-		return []builder.Check{{Level: "fail", What: what, Text: err.Error(), Hint: config.Hint(err)}}
-	}
-	all := []builder.Check{{Level: "ok", What: what, Text: h.ep.Host.Addr() + " answers, and takes the agent"}}
-	if ahead > maxAhead || ahead < -maxAhead {
-		all = append(all, builder.Check{
-			Level: "warn", What: what, Text: fmt.Sprintf("its clock is %s off", ahead.Abs().Round(time.Second)),
-			Hint: "have it set by NTP: certificates and logs depend on it",
-		})
-	}
-	for _, c := range checks {
-		c.What = what
-		all = append(all, c)
-	}
-	return all
 }

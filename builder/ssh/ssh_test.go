@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 // field is a number of hosts, each a real sshd, with homes and roots below one
 // directory.
 type field struct {
+	dir   string
 	env   *config.Environment
 	pool  *Pool
 	hosts []*sshdtest.Server
@@ -37,7 +38,10 @@ type field struct {
 
 // newField starts the hosts. As they are one machine they have one file system:
 // who uses them gives each a root of its own.
-func newField(t *testing.T, n int) *field {
+func newField(t *testing.T, n int) *field { t.Helper(); return newFieldWith(t, n, nil) }
+
+// newFieldWith has hosts that are not as usual.
+func newFieldWith(t *testing.T, n int, change func(f *field, o *sshdtest.Options)) *field {
 	t.Helper()
 	dir := t.TempDir()
 	key := filepath.Join(dir, "identity")
@@ -47,7 +51,8 @@ func newField(t *testing.T, n int) *field {
 		t.Fatal(err)
 	}
 	f := &field{
-		env:  &config.Environment{Target: "ssh", Identity: key, KnownHosts: filepath.Join(dir, "known_hosts")},
+		dir:  dir,
+		env:  &config.Environment{Target: "ssh", Identity: key, KnownHosts: filepath.Join(dir, "known_hosts"), Root: filepath.Join(dir, "apps")},
 		pool: NewPool(PoolOptions{Executable: self, Agents: []string{dir}}),
 	}
 	t.Cleanup(func() {
@@ -61,7 +66,11 @@ func newField(t *testing.T, n int) *field {
 		if err := os.Mkdir(home, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		s := sshdtest.Start(t, sshdtest.Options{IP: fmt.Sprintf("127.0.%d.%d", 10+i, 1), Env: []string{"HOME=" + home}})
+		o := sshdtest.Options{IP: fmt.Sprintf("127.0.%d.%d", 10+i, 1), Env: []string{"HOME=" + home}}
+		if change != nil {
+			change(f, &o)
+		}
+		s := sshdtest.Start(t, o)
 		s.Allow(t, key, "")
 		known += s.Known() + "\n"
 		f.hosts, f.homes = append(f.hosts, s), append(f.homes, home)
@@ -70,7 +79,6 @@ func newField(t *testing.T, n int) *field {
 	if err := os.WriteFile(f.env.KnownHosts, []byte(known), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.env.Root = filepath.Join(dir, "apps")
 	return f
 }
 
