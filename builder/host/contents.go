@@ -148,7 +148,9 @@ func (h *Host) Claim(r builder.Ref) (claim string, err error) {
 	return claim, renameio.WriteFile(p.claim(r.Number), []byte(claim+"\n"), 0o600)
 }
 
-// Abandon discards a release, if the claim still holds.
+// Abandon discards a release, if the claim still holds. Its contents stay, even
+// of an app that has nothing else: they are not sent again if the server is
+// only away for a moment. Where it is not, its next start sweeps them.
 func (h *Host) Abandon(ctx context.Context, r builder.Ref, claim string) error {
 	text, err := os.ReadFile(h.at(r.AppEnv).claim(r.Number))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -157,5 +159,6 @@ func (h *Host) Abandon(ctx context.Context, r builder.Ref, claim string) error {
 	if err != nil || strings.TrimSpace(string(text)) != claim {
 		return err
 	}
-	return h.Discard(ctx, r)
+	_, err = h.discard(ctx, r)
+	return err
 }

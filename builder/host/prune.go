@@ -20,27 +20,32 @@ import (
 // what it was the first to put into shared. What else has nothing in it goes
 // too: an app that never was live leaves no directory.
 func (h *Host) Discard(ctx context.Context, r builder.Ref) error {
-	p := h.at(r.AppEnv)
-	live, err := p.live()
+	live, err := h.discard(ctx, r)
 	if err != nil {
 		return err
 	}
+	return h.at(r.AppEnv).tidy(live)
+}
+
+// discard is Discard of the release alone.
+func (h *Host) discard(ctx context.Context, r builder.Ref) (live int, err error) {
+	p := h.at(r.AppEnv)
+	if live, err = p.live(); err != nil {
+		return live, err
+	}
 	if live == r.Number {
-		return fmt.Errorf("release %d is live, and cannot be discarded", live)
+		return live, fmt.Errorf("release %d is live, and cannot be discarded", live)
 	}
 	if err := fault.Hit("host.discard"); err != nil {
-		return err
+		return live, err
 	}
 	if err := endProcesses(ctx, p.home(r.Number)); err != nil {
-		return err
+		return live, err
 	}
 	if err := errors.Join(p.unseed(r.Number), p.remove(r.Number)); err != nil {
-		return err
+		return live, err
 	}
-	if err := fault.Hit("host.discarded"); err != nil {
-		return err
-	}
-	return p.tidy(live)
+	return live, fault.Hit("host.discarded")
 }
 
 // remove removes one release, the tree last: as long as it is there, a removal

@@ -137,6 +137,12 @@ func cutTransfer(h *hosted, n *network) {
 	}
 	n.mend(1)
 	h.agreeAll(live)
+	for _, o := range h.hosts {
+		h.Log(h.run("find", filepath.Join(o.apps, "shop", "contents"), "-type", "f", "-printf", "%s %P\n"))
+		for _, pid := range o.Processes(h.T) {
+			h.Log(pid, h.run("cat", fmt.Sprintf("/proc/%d/cmdline", pid)))
+		}
+	}
 	ok, said := h.push()
 	if !ok {
 		h.Fatalf("the same push fails:\n%s", said)
