@@ -36,7 +36,7 @@ func (c *call) serve(connection context.Context) {
 	ctx, cancel := context.WithCancelCause(connection)
 	defer cancel(nil)
 	go c.listen(cancel)
-	r, err := c.guarded(ctx)
+	r, err := guarded(func() (result, error) { return c.run(ctx) })
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -47,17 +47,17 @@ func (c *call) serve(connection context.Context) {
 	r.Error, r.Clock = packError(err), time.Now()
 	_ = c.stream.sendJSON(kindResult, r) // nobody is there any more if that fails
 	if err == nil && c.request.Method == prune {
-		c.makeSpare(connection)
+		_, _ = guarded(func() (result, error) { c.makeSpare(connection); return result{}, nil }) // nobody waits for it
 	}
 }
 
-func (c *call) guarded(ctx context.Context) (r result, err error) {
+func guarded(f func() (result, error)) (r result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the agent is broken: %v", p)
 		}
 	}()
-	return c.run(ctx)
+	return f()
 }
 
 // listen takes what the server says while the call runs.

@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -52,12 +54,12 @@ var ErrNoAgent = errors.New("no agent answers")
 func Connect(in io.ReadCloser, out io.WriteCloser) (*Client, error) {
 	r := bufio.NewReader(in)
 	for read := 0; read < maxNoise; {
-		line, err := r.ReadString('\n')
-		if err != nil {
+		line, err := r.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) { // a greeting is shorter
 			return nil, errors.Join(ErrNoAgent, err)
 		}
 		read += len(line)
-		words := strings.Fields(line)
+		words := strings.Fields(string(line))
 		if len(words) != 3 || words[0] != Greeting {
 			continue
 		}
@@ -146,13 +148,16 @@ func (c *Client) call(ctx context.Context, x exchange) (result, error) {
 		go x.body(own, body, answers)
 	}
 	r, err := x.listen(st, answers)
-	if err != nil && ctx.Err() != nil {
+	var strange *strangeError
+	switch {
+	case err == nil:
+		return r, nil
+	case ctx.Err() != nil:
 		return r, context.Cause(ctx)
+	case errors.As(err, &strange):
+		return r, config.Errorf(config.Failed, "an admin looks at that host: what answers there does not speak as an agent does", "%w", err)
 	}
-	if err != nil {
-		return r, &CutError{Err: err}
-	}
-	return r, nil
+	return r, &CutError{Err: err}
 }
 
 // openBody opens the stream of a call's own bytes.
@@ -204,17 +209,20 @@ func (x *exchange) listen(st *stream, answers chan<- []byte) (r result, err erro
 			write(x.errs, text)
 		case kindAnswer:
 			if answer.Len()+len(text) > maxAnswer {
-				return r, errors.New("the agent says too much")
+				return r, strangef("says too much")
 			}
 			answer.Write(text)
 		case kindEnd:
 			select {
 			case answers <- answer.Bytes():
 			default:
-				return r, errors.New("the agent answers twice")
+				return r, strangef("answers twice")
 			}
 		case kindResult:
-			return r, json.Unmarshal(text, &r)
+			if err := json.Unmarshal(text, &r); err != nil {
+				return result{}, strangef("sends a result that cannot be read: %w", err)
+			}
+			return r, nil
 		}
 	}
 }
@@ -297,7 +305,8 @@ func (m Remote) Prune(ctx context.Context, ae config.AppEnv, keep []int) ([]int,
 	q := m.request(prune, ae, 0)
 	q.Keep = keep
 	r, err := m.call(ctx, exchange{request: q})
-	return r.Removed, err
+	// What counts as removed cannot be rolled back to: that is not a host's to say.
+	return slices.DeleteFunc(r.Removed, func(n int) bool { return n <= 0 || slices.Contains(keep, n) }), err
 }
 
 // Status says what is live.
@@ -359,6 +368,9 @@ func (m Remote) Run(ctx context.Context, s builder.Stage, argv []string, stdio b
 		}
 	}
 	r, err := m.call(ctx, x)
+	if err == nil && (r.Exit < 0 || r.Exit > 255) {
+		return 0, fmt.Errorf("the agent says that the command exited %d", r.Exit)
+	}
 	return r.Exit, err
 }
 

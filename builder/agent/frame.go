@@ -36,6 +36,14 @@ const (
 	headLength = 5
 )
 
+// strangeError is something that no agent says.
+type strangeError struct{ err error }
+
+func strangef(format string, a ...any) error { return &strangeError{fmt.Errorf(format, a...)} }
+
+func (e *strangeError) Error() string { return "the agent " + e.err.Error() }
+func (e *strangeError) Unwrap() error { return e.err }
+
 // stream is one stream of frames. Frames may be written concurrently.
 type stream struct {
 	conn net.Conn
@@ -70,7 +78,7 @@ func (s *stream) receive() (kind, []byte, error) {
 	}
 	n := binary.BigEndian.Uint32(head[1:])
 	if n > maxFrame {
-		return 0, nil, fmt.Errorf("a message of %d bytes", n)
+		return 0, nil, strangef("sends a message of %d bytes", n)
 	}
 	body := make([]byte, n)
 	_, err := io.ReadFull(s.conn, body)

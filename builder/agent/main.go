@@ -27,6 +27,7 @@ func Main(in, out, errs *os.File) int {
 	if err := sweepAgents(time.Now()); err != nil {
 		fmt.Fprintln(errs, "slipway agent:", err) // they only take room
 	}
+	in, out = closable(in), closable(out)
 	unblock := context.AfterFunc(ctx, func() { in.Close() })
 	defer unblock()
 	if err := Serve(ctx, in, io.WriteCloser(out)); err != nil {
@@ -34,6 +35,16 @@ func Main(in, out, errs *os.File) int {
 		return 1
 	}
 	return 0
+}
+
+// closable is f as a file of which a Close ends what is being read or written:
+// a server that is silent leaves both without an end.
+func closable(f *os.File) *os.File {
+	fd := int(f.Fd())
+	if syscall.SetNonblock(fd, true) != nil {
+		return f
+	}
+	return os.NewFile(uintptr(fd), f.Name())
 }
 
 // sweepAgents removes the programs of other versions, beside our own, that have

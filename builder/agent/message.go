@@ -132,7 +132,11 @@ func (f *failure) unpack(host string) error {
 		f.Timeout.Host = host
 		return f.Timeout
 	}
-	return &config.Error{Kind: f.Kind, Err: errors.New(f.Text), Hint: f.Hint}
+	kind := f.Kind
+	if kind < config.Failed || kind > config.NotFound { // it becomes an exit status
+		kind = config.Failed
+	}
+	return &config.Error{Kind: kind, Err: errors.New(f.Text), Hint: f.Hint}
 }
 
 func packStage(s builder.Stage) *stageSpec {

@@ -48,22 +48,25 @@ func (m Remote) place(ctx context.Context, r builder.Ref, t builder.Tree, l, bas
 		return sent, false, err
 	}
 	count := &counter{}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	res, err := m.call(ctx, exchange{request: q, body: func(ctx context.Context, w io.WriteCloser, answer <-chan []byte) {
+		defer close(ended)
 		count.w = w
 		n, err := sendAll(ctx, t, diff, l, count, answer)
 		sent.Contents = n
+		var wire *wireError
+		if err != nil && ctx.Err() == nil && !errors.As(err, &wire) { // else the agent says why
+			cancel(err)
+		}
 		w.Close()
-		ended <- err
 	}})
-	var wire *wireError
 	var cut *CutError
 	if errors.As(err, &cut) && cut.early {
 		return sent, false, err // the body never began
 	}
-	if own := <-ended; err != nil && own != nil && !errors.As(own, &wire) && !errors.Is(own, context.Canceled) {
-		err = own // what we could not read is why the agent was not content
-	}
+	<-ended
 	sent.Bytes = count.n
 	return sent, !res.NoBase, err
 }
