@@ -140,7 +140,9 @@ func (h *hosted) loseInSwitch(mark string) {
 			h.Errorf("lost at %s: %s is at release %s, not %s", mark, o.Host.Name, now, before)
 		}
 	}
-	h.refused("the deploy of release ", " has to be settled first", m.Host.Name, "hint: ")
+	if os.Getenv("SLIPWAY_SOAK") != "" { // else there is no time for what comes after long waits
+		h.refused("the deploy of release ", " has to be settled first", m.Host.Name, "hint: ")
+	}
 	m.Return(h.T)
 	h.agreeAll(live)
 	h.again()

@@ -93,11 +93,12 @@ func TestHosts(t *testing.T) {
 	h.phase("a host that lags")
 	lagging := h.hosts[1]
 	h.must(os.Remove(filepath.Join(lagging.apps, "shop", "current")))
+	said := h.doctor()
 	for _, c := range []struct{ text, want string }{
 		{h.say("releases", "shop/prod"), "note: 127.0.0.3: lags: release 3 is live; host sync shop/prod mends it"},
 		{h.say("host", "list", "shop/prod"), "lags: release 3 is live"},
-		{h.doctor(), "127.0.0.3 runs release - of shop/prod; release 3 is live"},
-		{h.doctor(), "hint: host sync shop/prod"},
+		{said, "127.0.0.3 runs release - of shop/prod; release 3 is live"},
+		{said, "hint: host sync shop/prod"},
 	} {
 		if !strings.Contains(c.text, c.want) {
 			t.Errorf("%q is not in\n%s", c.want, c.text)

@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// TestHostsVolume sends many small files and a large one to two hosts: neither
-// the server nor an agent holds them in memory, and a second push sends what
+// TestHostsVolume sends many small files and a large one to hosts: neither the
+// server nor an agent holds them in memory, and a second push sends what
 // changed.
 func TestHostsVolume(t *testing.T) {
 	if testing.Short() {
 		t.Skip("sends a large file to hosts")
 	}
 	t.Parallel()
-	large := 64 << 20
+	large, hosts := 64<<20, 1
 	if os.Getenv("SLIPWAY_SOAK") != "" {
-		large = 1 << 30
+		large, hosts = 1<<30, 2
 	}
-	h := newHosted(t, faultBinary(t), 2, "")
+	h := newHosted(t, faultBinary(t), hosts, "")
 	h.must(os.Mkdir(filepath.Join(h.repo, "small"), 0o755))
 	for i := range 2000 {
 		h.write(fmt.Sprintf("small/%d", i), strings.Repeat(fmt.Sprintf("file %d\n", i), 50))
@@ -46,7 +46,7 @@ func TestHostsVolume(t *testing.T) {
 		t.Fatalf("the second push fails:\n%s", out)
 	}
 	t.Logf("a changed line in %s: %s", time.Since(began).Round(100*time.Millisecond), sentLine(out))
-	if !regexp.MustCompile(`^sent 1 file to 2 hosts, \d+ B$`).MatchString(sentLine(out)) {
+	if !regexp.MustCompile(`^sent 1 file to \d hosts?, \d+ B$`).MatchString(sentLine(out)) {
 		t.Errorf("more was sent than what changed:\n%s", out)
 	}
 	h.agreeAll(second)
