@@ -8,8 +8,8 @@ import (
 )
 
 // growth measures the first push, the second, and one of a commit's message, as
-// one size grows and the others stay small.
-func (b *bench) growth() error {
+// one size grows and the others stay small. It grows a hundred times, or ten.
+func (b *bench) growth(tenfold bool) error {
 	small := sizes{Files: 1000, Commits: 20, Modules: 1, Big: 100, Environments: 1}
 	for _, dimension := range []struct {
 		name   string
@@ -20,6 +20,9 @@ func (b *bench) growth() error {
 		{"submodules", []int{1, 10, 100}, func(n *sizes, v int) { n.Modules = v }},
 		{"environments", []int{1, 10, 100}, func(n *sizes, v int) { n.Environments = v }},
 	} {
+		if tenfold {
+			dimension.values = dimension.values[:2]
+		}
 		for _, value := range dimension.values {
 			n := small
 			dimension.set(&n, value)

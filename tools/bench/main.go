@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		binary = flags.String("slipway", "bin/slipway", "the `program` to measure")
 		size   = flags.String("size", "full", "full or small")
 		only   = flags.String("run", ".", "a `pattern` over the names of cases: round, far, pack, small, many")
-		grow   = flags.Bool("grow", false, "measure how three cases grow with files, submodules and environments, and nothing else")
+		grow   = flags.Bool("grow", false, "then measure how pushes grow with files, submodules and environments")
 		page   = flags.String("page", "", "a Markdown `file` to write")
 		asJSON = flags.String("json", "", "a JSON `file` to write")
 		n      sizes
@@ -89,13 +89,13 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	if *grow {
-		err = b.growth()
-	} else {
-		err = b.cases(pattern)
-	}
-	if err != nil {
+	if err := b.cases(pattern); err != nil {
 		return err
+	}
+	if *grow {
+		if err := b.growth(*size == "small"); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintln(out)
 	b.tables(out)
@@ -190,6 +190,8 @@ turn.
   the overhead is what Slipway's push takes more than the steps that it reports, the
   same push to a path and a command over SSH together.
 - many: one push to each of %d environments of 200 files.
+- 1000 files, and so on: a server with that many files in the app (1,000 else),
+  submodules (1 else) or environments (1 else), measured once.
 
 ` + "`tools/bench/peers.go`" + ` has the commands of the peers.
 `

@@ -141,12 +141,14 @@ func (r *results) tables(w io.Writer) {
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s |\n", s.Case, s.Who,
 			amount(s.median(), s.Unit), amount(slices.Min(s.Values), s.Unit), amount(slices.Max(s.Values), s.Unit), ratio)
 	}
-	fmt.Fprintf(w, "\n| figure to reach | wanted | measured | |\n| --- | ---: | ---: | --- |\n")
+	title := "\n| figure to reach | wanted | measured | |\n| --- | ---: | ---: | --- |\n"
 	for _, f := range figures {
 		v, ok := f.value(r)
 		if !ok {
 			continue
 		}
+		fmt.Fprint(w, title)
+		title = ""
 		show := func(v float64) string {
 			if f.over[0] != "" {
 				return fmt.Sprintf("%.2f", v)
