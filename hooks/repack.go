@@ -21,7 +21,7 @@ const (
 	// every push brings one, and git looks for an object in each.
 	maxPacks = 20
 
-	// repackTime bounds what is done at the lowest priority.
+	// repackTime bounds what is done at a low priority.
 	repackTime = 10 * time.Minute
 )
 

@@ -174,10 +174,7 @@ func checkoutPart(ctx context.Context, p Part, worktree, index string, paths []s
 	return runAside(ctx, write, o.Behind)
 }
 
-const (
-	behind  = 10      // the nice value of what is not in a hurry
-	maxSaid = 8 << 10 // bytes kept of what git says
-)
+const maxSaid = 8 << 10 // bytes kept of what git says
 
 // runAside runs a git process whose files get the modes of a clone, 0644 and
 // 0755, whatever umask this process has, and which is nice where it may be.
@@ -197,7 +194,7 @@ func runAside(ctx context.Context, c git.Cmd, nice bool) error {
 		}
 		unix.Umask(0o022)
 		if nice {
-			if err := unix.Setpriority(unix.PRIO_PROCESS, 0, behind); err != nil {
+			if err := unix.Setpriority(unix.PRIO_PROCESS, 0, git.Behind); err != nil {
 				started <- fmt.Errorf("be nice: %w", err)
 				return
 			}

@@ -3,10 +3,12 @@ package git
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,10 +18,12 @@ import (
 // waits for.
 const AsideCommand = "git-aside"
 
-// lowest is the nice value of what must be in nobody's way.
-const lowest = 19
+// Behind is the nice value of what is in no hurry. It is not the lowest: what
+// gets no time at all on a busy machine cannot end either when it is told to,
+// and has the next start wait for it.
+const Behind = 10
 
-// RunAside is Run at the lowest priority, for what may take long. The processes
+// RunAside is Run at a low priority, for what may take long. The processes
 // that git starts for it end with this program, however that ends: one of this
 // very program stands over them, and sees its input end.
 func (c Cmd) RunAside(ctx context.Context) error {
@@ -48,17 +52,28 @@ func AsideMain(argv []string) int {
 	}
 	// The signal goes to the whole group: git obeys it, and cleans up.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	if err := unix.Setpriority(unix.PRIO_PGRP, 0, lowest); err != nil {
-		os.Stderr.WriteString("be nice: " + err.Error() + "\n")
-		return 1
-	}
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // nothing is ever written
 		_ = unix.Kill(0, unix.SIGKILL)       // this process too
 	}()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	err := cmd.Run()
+	// Git alone is nice, and what it starts: who stands over it has to be quick.
+	// A nice value is that of a thread, a child takes that of the thread which
+	// starts it, and a thread that was locked ends with its goroutine.
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, Behind); err != nil {
+			started <- fmt.Errorf("be nice: %w", err)
+			return
+		}
+		started <- cmd.Start()
+	}()
+	err := <-started
+	if err == nil {
+		err = cmd.Wait()
+	}
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

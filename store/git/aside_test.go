@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestAside(t *testing.T) {
 	id := hash("x")
 	var out strings.Builder
 	nice := git.Cmd{Dir: dir, Args: []git.Opt{"priority"}, Config: map[string]string{"alias.priority": "!nice"}, Stdout: &out}
-	if err := nice.RunAside(t.Context()); err != nil || strings.TrimSpace(out.String()) != "19" {
+	if err := nice.RunAside(t.Context()); err != nil || strings.TrimSpace(out.String()) != strconv.Itoa(git.Behind) {
 		t.Errorf("its nice value is %q, %v", out.String(), err)
 	}
 	if err := (git.Cmd{Dir: dir, Args: []git.Opt{"cat-file", "-e"}, Data: []string{id.String()}}).RunAside(t.Context()); err != nil {
