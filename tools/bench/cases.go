@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -162,10 +163,15 @@ git -C "$CLONE" commit -qam "One submodule"`},
 	return s.stop()
 }
 
-// cold is a first push with an empty cache, beside a clone; the clone is kept.
-func (b *bench) cold(s *slipway, what, url, clone string) error {
-	err := b.took(what, "clone", func() error { return b.sh("clone", cloneAnew, "URL="+url, "TO="+clone) })
-	if err != nil {
+// cold is a first push with an empty cache, beside a clone; vars are git's
+// variables of the clone. The developer's own clone comes first and is not
+// measured, so that everybody finds the source's files in memory.
+func (b *bench) cold(s *slipway, what, url, clone string, vars ...string) error {
+	if err := b.sh("clone", cloneAnew, "URL="+url, "TO="+clone); err != nil {
+		return err
+	}
+	vars = append(vars, "URL="+url, "TO="+clone+"-anew")
+	if err := b.took(what, "clone", func() error { return b.sh("clone", cloneAnew, vars...) }); err != nil {
 		return err
 	}
 	before, err := b.source.logins()
@@ -203,20 +209,10 @@ func (b *bench) far(set *dataSet, round int) error {
 	if err != nil {
 		return err
 	}
-	clone := b.path(name, "clone")
 	near, away := b.url(b.source.port, ""), b.url(link.port(), "")
-	insteadOf := []string{"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url." + away + ".insteadOf", "GIT_CONFIG_VALUE_0=" + near}
-	vars := append(insteadOf, "URL="+set.app, "TO="+clone)
-	if err := b.took("cold far", "clone", func() error { return b.sh("clone", cloneAnew, vars...) }); err != nil {
-		return err
-	}
-	if err := b.took("cold far", slip, func() error { return s.deploy(clone, "shop/dev") }); err != nil {
-		return err
-	}
-	if err := b.steps(s, "cold far", "shop/dev", "plan", "tree"); err != nil {
-		return err
-	}
-	return s.stop()
+	err = b.cold(s, "cold far", set.app, b.path(name, "clone"),
+		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=url."+away+".insteadOf", "GIT_CONFIG_VALUE_0="+near)
+	return errors.Join(err, s.stop())
 }
 
 // toHost deploys to a host over SSH, and brings the same trees there by other
