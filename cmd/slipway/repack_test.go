@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,21 +22,36 @@ const (
 func (f *faulty) repoDir() string { return filepath.Join(f.dir, "repos", f.app+".git") }
 
 // packs gives the repository so many packs more, each with one object of so many
-// bytes that no ref leads to.
+// bytes that no ref leads to. They are made elsewhere: the server sweeps what is
+// not finished.
 func (f *faulty) packs(n, size int) {
 	f.Helper()
-	file := filepath.Join(f.root, "blob")
-	defer os.Remove(file) //nolint:errcheck // it goes with the test
-	was := f.countPacks()
+	scratch, err := os.MkdirTemp(f.root, "packs")
+	f.must(err)
+	defer os.RemoveAll(scratch) //nolint:errcheck // it goes with the test
+	f.git("init", "-q", "--bare", scratch)
+	file := filepath.Join(scratch, "blob")
 	for range n {
 		blob := make([]byte, size)
 		_, _ = rand.Read(blob) // never fails
 		f.must(os.WriteFile(file, blob, 0o600))
 		// What is large for git, and does not come out of a pipe, gets a pack of its own.
-		f.git("-c", "core.bigFileThreshold=1", "-c", "core.compression=0", "--git-dir", f.repoDir(), "hash-object", "-w", "--no-filters", file)
+		f.git("-c", "core.bigFileThreshold=1", "-c", "core.compression=0", "--git-dir", scratch, "hash-object", "-w", "--no-filters", file)
 	}
-	if now := f.countPacks(); now != was+n {
-		f.Fatalf("there are %d packs, not %d and %d", now, was, n)
+	made := 0
+	for _, ext := range []string{".pack", ".idx"} { // with its index a pack is there
+		all, err := filepath.Glob(filepath.Join(scratch, "objects", "pack", "*"+ext))
+		f.must(err)
+		made += len(all)
+		for _, path := range all {
+			text, err := os.ReadFile(path)
+			f.must(err)
+			to := filepath.Join(f.repoDir(), "objects", "pack", filepath.Base(path))
+			f.must(errors.Join(os.WriteFile(to+".part", text, 0o444), os.Rename(to+".part", to))) // some git may be looking
+		}
+	}
+	if made != 2*n {
+		f.Fatalf("git made %d files of %d packs", made, n)
 	}
 }
 
