@@ -26,15 +26,13 @@ const writable = 0o022
 // checkPlace refuses a DIR that others could change, or read where it is secret,
 // or that this process cannot work in. What is not there yet is made later.
 func checkPlace(dir string) error {
-	if err := checkDirectory(dir, writable); err != nil {
+	if err := checkDirectory(dir); err != nil {
 		return err
 	}
 	for _, name := range []string{keysDir, "repos", "hooks", "logs", "manifests", "cache", "tmp", "apps"} {
-		forbidden := fs.FileMode(writable)
-		if name == keysDir {
-			forbidden = private
-		}
-		if err := checkDirectory(filepath.Join(dir, name), forbidden); err != nil {
+		// What is in keys is looked at file by file: mkdir makes such a directory
+		// that others may list, and doctor speaks of that.
+		if err := checkDirectory(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
@@ -84,7 +82,7 @@ func checkRoots(cfg *config.Server, log zerolog.Logger) error {
 				return &config.Error{Op: "use the root of", On: name.String(), Err: err}
 			}
 		}
-		err := checkDirectory(root, writable)
+		err := checkDirectory(root)
 		if err == nil && missing(root) {
 			err = checkAbove(root)
 		}
@@ -113,9 +111,8 @@ func checkAbove(path string) error {
 }
 
 // checkDirectory refuses a path that is no directory, that belongs to somebody
-// else, whose mode has a forbidden bit, or in which this process can make
-// nothing.
-func checkDirectory(path string, forbidden fs.FileMode) error {
+// else, in which others can write, or in which this process can make nothing.
+func checkDirectory(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -127,7 +124,7 @@ func checkDirectory(path string, forbidden fs.FileMode) error {
 	case !info.IsDir():
 		return config.Errorf(config.Failed, "move it away: mv "+shellWord(path)+" "+shellWord(path+".old"), "%s is not a directory", path)
 	}
-	if err := checkOwner(path, info, forbidden); err != nil {
+	if err := checkOwner(path, info, writable); err != nil {
 		return err
 	}
 	err = unix.Faccessat(unix.AT_FDCWD, path, unix.R_OK|unix.W_OK|unix.X_OK, unix.AT_EACCESS)
