@@ -12,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +98,8 @@ func Start(t testing.TB, o Options) *Server {
 func (s *Server) start(t testing.TB) bool {
 	t.Helper()
 	s.cmd = exec.Command(s.argv[0], s.argv[1:]...)
+	// A test that is killed cleans nothing up.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.over = make(chan error, 1)
 	check(t, s.cmd.Start())
 	cmd, over := s.cmd, s.over
