@@ -4,7 +4,7 @@ build:
 	CGO_ENABLED=0 go build -trimpath -o bin/slipway ./cmd/slipway
 
 test:
-	tools/need.sh git openssh-client openssh-server curl python3-django python3-psycopg2 gunicorn gcc libc6-dev util-linux postgresql
+	tools/need.sh git openssh-client openssh-server curl iproute2 python3-django python3-psycopg2 gunicorn gcc libc6-dev util-linux postgresql
 	tools/test.sh
 
 lint:

@@ -13,6 +13,7 @@ has() {
 	openssh-server) [ -x /usr/sbin/sshd ] ;;
 	openssh-client) command -v ssh >/dev/null && command -v ssh-keygen >/dev/null ;;
 	util-linux) command -v setpriv >/dev/null ;;
+	iproute2) command -v ip >/dev/null ;;
 	libc6-dev) [ -e /usr/include/stdlib.h ] ;;
 	ca-certificates) [ -e /etc/ssl/certs/ca-certificates.crt ] ;;
 	*) command -v "$1" >/dev/null ;;
