@@ -193,7 +193,8 @@ turn.
 - 1000 files, and so on: a server with that many files in the app (1,000 else),
   submodules (1 else) or environments (1 else), measured once.
 
-` + "`tools/bench/peers.go`" + ` has the commands of the peers.
+` + "`tools/bench/peers.go`" + ` has the commands of the peers, and
+[design.md](design.md#where-the-time-goes) says where the time goes that is missed.
 `
 
 func (b *bench) writePage(file string, args []string) error {
