@@ -306,11 +306,24 @@ func treeMemory(root int) (sum float64) {
 		children[parent] = append(children[parent], pid)
 	}
 	for all := []int{root}; len(all) > 0; all = all[1:] {
-		now, _ := memory(all[0])
-		sum += now
+		sum += share(all[0])
 		all = append(all, children[all[0]]...)
 	}
 	return sum
+}
+
+// share is what a process has in memory, in MiB, of which others have a part
+// where it is shared with them: a sum over processes counts no page twice, as
+// one of what each has would do with the program that all hooks are.
+func share(pid int) float64 {
+	text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "smaps_rollup")) // it may be gone
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "Pss:" {
+			kib, _ := strconv.ParseFloat(f[1], 64)
+			return kib / 1024
+		}
+	}
+	return 0
 }
 
 // rest waits until nothing but the server is left, and it holds no more than
